@@ -1,0 +1,173 @@
+"""Attachments (one interface on one pod), endpoints of services, path health: what nodes report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from slicer.model.names import Address, check_container_id, check_interface_name, check_label, check_range
+from slicer.model.slices import BITS_MAX, RATE_MIN_BPS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bandwidth:
+    """Rates of one attachment, from the pod's side as CNI names them: ingress = into the pod. bit/s and bit."""
+
+    ingress_bps: int | None = None
+    ingress_burst_bits: int | None = None
+    egress_bps: int | None = None
+    egress_burst_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        for what, rate in (("ingress rate", self.ingress_bps), ("egress rate", self.egress_bps)):
+            if rate is not None:
+                check_range(what, rate, RATE_MIN_BPS, BITS_MAX)
+
+
+class AttachmentState(StrEnum):
+    """How far an attachment is. Only ATTACHED ones are named by DNS and counted as endpoints."""
+
+    PENDING = "pending"
+    ATTACHED = "attached"
+    DETACHING = "detaching"
+
+
+class AttachedBy(StrEnum):
+    """Who asked: decides what takes the attachment away (CNI DEL, or the end of the membership)."""
+
+    CNI = "cni"
+    MEMBERSHIP = "membership"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """One interface on one pod, identified by (container id, interface name)."""
+
+    container_id: str
+    interface: str
+    slice: str
+    cluster: str
+    node: str
+    namespace: str
+    pod: str
+    pod_uid: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    """The pod's labels as its sandbox shows them; empty until they are known."""
+    netns: str
+    """Path of the pod's network namespace on the node."""
+    addresses: tuple[Address, ...]
+    mac: str
+    host_interface: str
+    mtu: int
+    bandwidth: Bandwidth | None = None
+    network: str = ""
+    """CNI network name, for GC; empty for a live membership."""
+    membership: str = ""
+    """Name of the membership that asked; empty for CNI."""
+    by: AttachedBy = AttachedBy.CNI
+    state: AttachmentState = AttachmentState.PENDING
+    primary_addresses: tuple[Address, ...] = ()
+    """The pod's other global addresses (its primary CNI's): how DNS knows who asks."""
+
+    def __post_init__(self) -> None:
+        check_container_id(self.container_id)
+        check_interface_name(self.interface)
+        check_label("slice name", self.slice)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One pod behind a service name, on one slice."""
+
+    pod: str
+    node: str
+    addresses: tuple[Address, ...]
+    ready: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSet:
+    """The endpoints that one cluster has for one export; a document per cluster, relayed and never merged."""
+
+    slice: str
+    namespace: str
+    name: str
+    cluster: str
+    endpoints: tuple[Endpoint, ...] = ()
+    """Sorted by pod name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathHealth:
+    """What one node measured towards one cluster over one slice: packets really went there and came back."""
+
+    slice: str
+    cluster: str
+    node: str
+    remote_cluster: str
+    up: bool
+    rtt_us: int | None = None
+    """Median of the last probes, in microseconds; None while nothing has come back."""
+    gateway: str = ""
+    """Remote node that answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelHealth:
+    """What one gateway sees of one WireGuard peer (counters of the device, since it was made)."""
+
+    cluster: str
+    node: str
+    tunnel_set: int
+    index: int
+    remote_cluster: str
+    remote_node: str
+    endpoint: str = ""
+    """`address:port` that the device sends to now; empty while unknown."""
+    handshake_at_s: int | None = None
+    """Unix time of the last handshake; None while there has been none."""
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressDemand:
+    """A node (or a cluster: `node` empty) asks for another block: its blocks of this family are nearly used up."""
+
+    slice: str
+    cluster: str
+    node: str = ""
+    version: int
+    """4 or 6."""
+    blocks_held: int
+    """Blocks of the family held when this was asked: a demand is met when more are held."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping:
+    """A user asks a node to send echo requests from a pod's slice interface (`slicectl ping`)."""
+
+    id: str
+    cluster: str
+    namespace: str
+    pod: str
+    slice: str
+    target: str
+    """An address in the slice (names are resolved by whoever asks)."""
+    count: int = 3
+
+    def __post_init__(self) -> None:
+        check_range("count", self.count, 1, 100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingResult:
+    """The answer to a Ping."""
+
+    id: str
+    cluster: str
+    node: str
+    sent: int
+    received: int
+    rtts_us: tuple[int, ...] = ()
+    error: str = ""
