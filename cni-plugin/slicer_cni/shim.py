@@ -1,6 +1,6 @@
 """The CNI executable `slicer`: hands one CNI call to the agent's socket and its answer back to the runtime.
 
-Started once a call, so: two built-in modules, an end by `_exit` (a plain `import json` would double its run time), and no
+Started once a call, so: two built-in modules, an end by `_exit` (`import json` alone would double its run time), and no
 more source than the usual case needs. What is rare (`rare.py`) is put in here by the installer as one string, RARE,
 which is compiled only when it is wanted; so the whole is one file.
 """
