@@ -1,0 +1,50 @@
+# Slicer. `make` alone lists the targets. Everything that is installed lies in .venv and .tools, but for apt packages.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.tools/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE := 1
+
+# Arguments for pytest (`make test TEST=tests/unit`), for one benchmark (`make bench BENCH=attach`).
+TEST ?=
+BENCH ?=
+
+.PHONY: help setup setup-bench demo demo-down test check fix bench bench-quick docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is needed (apt packages, uv, Python packages, wireguard-go); quick when all is there
+	@$(PYTHON) -m tools.setup
+
+setup-bench: ## also install what only the benchmarks need
+	@$(PYTHON) -m tools.setup --bench
+
+demo: setup ## two clusters on this machine, a slice over both, and a tour of what it does
+	@slicectl lab demo
+
+demo-down: ## remove the demo: every process, namespace, link and file of it
+	@$(BIN)/slicectl lab down
+
+test: setup ## all tests that need no Kubernetes, in namespaces of their own
+	$(BIN)/python -m tools.sandbox $(BIN)/python -m pytest --durations=15 --durations-min=1 $(TEST)
+
+check: setup ## lint, types, layers, lock file, docs, sizes
+	@$(BIN)/python -m tools.check
+
+fix: setup ## let ruff repair what it can
+	$(BIN)/ruff check --fix --quiet && $(BIN)/ruff format
+
+bench: setup-bench ## measure, and write docs/benchmarks (some minutes, wants a quiet machine)
+	$(BIN)/python -m tests.bench.run $(BENCH)
+
+bench-quick: setup-bench ## run every benchmark shortly to prove that it works; measures and writes nothing
+	$(BIN)/python -m tests.bench.run --quick $(BENCH)
+
+docs: setup ## write the generated pages anew: benchmark tables
+	$(BIN)/python -m tests.bench.render
+
+clean: ## remove what setup and the tools put into this clone
+	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

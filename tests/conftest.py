@@ -1,0 +1,25 @@
+"""For all tests: what a missing tool means (a failure, never a skip), and Hypothesis without clocks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import hypothesis
+import pytest
+
+ROOT_TOOLS = ("ip", "tc", "nft", "unshare", "nsenter", "ping")
+"""What tests marked `root` call; tools/versions.toml names the packages."""
+
+# A slow machine is no failure: nothing in the tests depends on how long something takes.
+hypothesis.settings.register_profile("slicer", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("slicer")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test marked `root` fails, with the cure, where root or a tool is missing."""
+    if item.get_closest_marker("root") is None:
+        return
+    missing = [tool for tool in ROOT_TOOLS if shutil.which(tool) is None]
+    if os.geteuid() != 0 or missing:
+        pytest.fail(f"needs root and {' '.join(missing) or 'nothing else'}: run `sudo make test`", pytrace=False)

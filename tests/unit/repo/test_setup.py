@@ -1,0 +1,77 @@
+"""The planning of `make setup`, the pins, the YAML check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools.gomodule import cached
+from tools.manifests import check_yaml
+from tools.pins import parse_pins, plan_packages, read_pins
+from tools.setup import lock_digest
+
+COMMANDS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables"}
+
+
+def test_each_missing_package_is_planned_once() -> None:
+    """Two missing commands of one package ask for it once; what is found asks for nothing."""
+    assert plan_packages(COMMANDS, lambda _: None) == ("iproute2", "nftables")
+    assert plan_packages(COMMANDS, lambda command: command != "nft") == ("nftables",)
+    assert plan_packages(COMMANDS, lambda _: "/usr/bin/x") == ()
+
+
+def test_the_pins_of_the_clone_name_exact_versions() -> None:
+    """Everything outside uv.lock is pinned to one version."""
+    pins = read_pins()
+
+    assert all(part.isdecimal() for part in pins.uv.split("."))
+    assert "@v" in pins.wireguard_go
+    assert "@v" in pins.cni_plugins
+
+
+def test_a_missing_pin_is_an_error() -> None:
+    """A pins file without uv's version is refused, naming it."""
+    with pytest.raises(KeyError, match="uv"):
+        parse_pins("[python]\n")
+
+
+def test_built_programs_are_kept_by_version() -> None:
+    """Another version of a module is another file in the cache."""
+    one, two = (cached(f"example.org/m@v{version}", "prog") for version in (1, 2))
+
+    assert one.name.startswith("prog-v1-")
+    assert one != two
+
+
+def test_the_environment_is_made_anew_when_the_lock_file_changes(tmp_path: Path) -> None:
+    """The digest follows uv.lock and pyproject.toml and nothing else."""
+    for name in ("uv.lock", "pyproject.toml"):
+        (tmp_path / name).write_text("1")
+    before = lock_digest(tmp_path)
+    (tmp_path / "other").write_text("2")
+    assert lock_digest(tmp_path) == before
+    (tmp_path / "uv.lock").write_text("2")
+
+    assert lock_digest(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("manifests/a.yaml", "a: [", "manifests/a.yaml: not YAML"),
+        ("manifests/a.yaml", "a: 1", "manifests/a.yaml: document 0 has no apiVersion and no kind"),
+        ("manifests/a.yaml", "apiVersion: v1", "manifests/a.yaml: document 0 has no kind"),
+        ("manifests/a.yaml", "---\n", "manifests/a.yaml: holds no object"),
+    ],
+)
+def test_bad_manifests_are_named(name: str, text: str, problem: str) -> None:
+    """A manifest that does not parse, or is no object, is a problem."""
+    (found,) = check_yaml({name: text})
+
+    assert found.startswith(problem)
+
+
+def test_good_manifests_are_fine() -> None:
+    """Objects pass, empty documents between them too; other YAML files need only parse."""
+    assert check_yaml({"manifests/a.yaml": "apiVersion: v1\nkind: Pod\n---\n", "x.yaml": "a: 1"}) == []

@@ -1,0 +1,79 @@
+"""Takes care of WireGuard: the kernel's where there is one, else the newest wireguard-go that can be had."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+from tools import apt, gomodule
+from tools.pins import Pins
+from tools.run import TOOLS, ToolError, say, works
+
+PROGRAM = TOOLS / "bin/wireguard-go"
+ORIGIN = TOOLS / "bin/wireguard-go.origin"
+"""One line: where PROGRAM came from."""
+
+SLOW = """
+  **********************************************************************************************
+  WARNING: this wireguard-go is Debian's of 2022, about FIVE TIMES SLOWER than today's.
+  Everything works, but no benchmark means anything. Cure: install Go 1.23 or newer, or use a
+  kernel with WireGuard, then run `make clean setup`.
+  **********************************************************************************************"""
+
+
+def kernel_has_wireguard() -> bool:
+    """Whether the kernel makes a WireGuard link: tried for real, in a network namespace that ends with the attempt."""
+    return works(("unshare", "--net", "ip", "link", "add", "w0", "type", "wireguard"))
+
+
+def provide(pins: Pins) -> None:
+    """Leaves a WireGuard that works: the kernel's, or PROGRAM. ToolError if there is none to be had."""
+    if kernel_has_wireguard():
+        say("WireGuard: the kernel has it")
+        return
+    _need_tun()
+    if PROGRAM.exists() and ORIGIN.exists() and ORIGIN.read_text().strip() == pins.wireguard_go:
+        say(f"WireGuard: {PROGRAM.relative_to(TOOLS.parent)} is there")
+        return
+    PROGRAM.parent.mkdir(parents=True, exist_ok=True)
+    say("WireGuard: not in this kernel, so wireguard-go")
+    origin = _from_go(pins) or _from_debian("bookworm-backports") or _from_debian("")
+    if origin is None:
+        raise ToolError("no wireguard-go: Go cannot build it and apt has no package; install Go 1.23 or newer")
+    ORIGIN.write_text(origin + "\n")
+    say(f"WireGuard: wireguard-go from {origin}")
+
+
+def _from_go(pins: Pins) -> str | None:
+    built = gomodule.build(pins.wireguard_go, "", "wireguard-go")
+    if built is None:
+        return None
+    # A new file under the old name: nodes that run the old program keep it.
+    fresh = PROGRAM.with_suffix(".new")
+    shutil.copy2(built, fresh)
+    fresh.replace(PROGRAM)
+    return pins.wireguard_go
+
+
+def _from_debian(suite: str) -> str | None:
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        return None
+    try:
+        apt.extract("wireguard-go", "usr/bin/wireguard-go", PROGRAM, suite=suite)
+    except (subprocess.CalledProcessError, OSError, ValueError):
+        return None
+    if not suite:
+        say(SLOW)
+    return f"Debian's package ({suite or 'the configured release'})"
+
+
+def _need_tun() -> None:
+    device = Path("/dev/net/tun")
+    if not device.exists() or not stat.S_ISCHR(device.stat().st_mode):
+        raise ToolError(
+            "this kernel has no WireGuard and there is no /dev/net/tun for wireguard-go; "
+            "run `modprobe tun`, or in a container add `--device /dev/net/tun`"
+        )
