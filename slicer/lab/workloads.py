@@ -216,8 +216,8 @@ def _checked(source: str, pod: Json) -> Json:
     name = (pod.get("metadata") or {}).get("name")
     if not isinstance(name, str):
         raise InvalidError(f"{source}: a pod without metadata.name")
-    check_subdomain("pod name", name)
-    check_label("namespace", pods.pod_namespace(pod))
+    check_subdomain(f"{source}: pod name", name)
+    check_label(f"{source}: namespace", pods.pod_namespace(pod))
     if not (pod.get("spec") or {}).get("containers"):
         raise InvalidError(f"{source}: pod {name!r} has no containers")
     return pod
