@@ -49,7 +49,7 @@ def bury(env: Mapping[bytes, bytes], stdin: bytes) -> int:
     try:
         if not exists(directory):
             posix.mkdir(directory, 0o700)
-        posix.close(posix.open(directory + b"/" + container + b"_" + interface, flags, 0o600))
+        posix.close(posix.open(directory + b"/" + container + b":" + interface, flags, 0o600))
     except OSError as error:
         return fail(stdin, 11, "the Slicer agent of this node does not answer, and the DEL cannot be noted", str(error))
     return 0

@@ -101,6 +101,11 @@ def new_host_name() -> str:
     return f"p{(1 << 28) + secrets.randbelow(1 << 30):08x}"
 
 
+def is_host_name(name: str) -> bool:
+    """Whether a link of this name in a slice's namespace can only be a host end."""
+    return len(name) == 9 and name[0] == "p" and all(c in "0123456789abcdef" for c in name[1:])
+
+
 def new_mac() -> str:
     """A random unicast MAC address of the locally administered range."""
     return "02:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(5))
@@ -112,7 +117,7 @@ class Attacher:
     def __init__(self, *, on_error: Callable[[str, Exception], None]) -> None:
         self._on_error = on_error
         self._lock = threading.Lock()
-        self._channels: dict[str, tuple[int, Channel]] = {}
+        self._channels: dict[str, tuple[tuple[int, int], Channel]] = {}
         self._dead: set[str] = set()
         self._wake = threading.Condition()
         threading.Thread(target=self._reap_forever, name="reaper", daemon=True).start()
@@ -120,18 +125,19 @@ class Attacher:
     def channel(self, name: str) -> Channel:
         """The socket in the slice namespace `name`; UnavailableError while there is none."""
         try:
-            inode = netns.path_of(name).stat().st_ino
+            status = netns.path_of(name).stat()
+            identity = (status.st_ino, status.st_ctime_ns)  # inode numbers alone are used again
         except FileNotFoundError:
             self.forget(name)
             raise UnavailableError(f"the network namespace {name} of the slice is not there yet") from None
         with self._lock:
             known = self._channels.get(name)
-            if known and known[0] == inode:
+            if known and known[0] == identity:
                 return known[1]
             if known:
                 known[1].close()
             try:
-                self._channels[name] = (inode, Channel(netns.path_of(name)))
+                self._channels[name] = (identity, Channel(netns.path_of(name)))
             except OSError:  # the file of a namespace that is being made, not yet mounted
                 self._channels.pop(name, None)
                 raise UnavailableError(f"the network namespace {name} of the slice is not ready yet") from None
@@ -150,28 +156,26 @@ class Attacher:
             if not netns.exists(netns.path_of(name)):
                 self.forget(name)
 
-    def attach(self, wanted: Interface) -> None:
-        """Make the interface; on any error nothing is left.
+    def attach(self, wanted: Interface) -> int:
+        """Make the interface and return the cookie of the pod's namespace; on any error nothing is left.
 
         ConflictError when the pod has an interface of that name, NotFoundError when its namespace is gone,
         UnavailableError when the slice's is not there (yet).
         """
         channel = self.channel(slice_netns(wanted.vni))
         try:
-            self._make(channel, wanted)
+            return self._make(channel, wanted)
         except KernelError as error:
             if error.errno != errno.EEXIST:
                 raise _translated(error, wanted) from error
-            self.reap()  # an interface that was just detached may still hold the name
-            self._retry(channel, wanted)
-
-    def _retry(self, channel: Channel, wanted: Interface) -> None:
+        self.reap()  # an interface that was just detached may still hold the name
         try:
-            self._make(channel, wanted)
+            return self._make(channel, wanted)
         except KernelError as error:
             raise _translated(error, wanted) from error
 
-    def _make(self, channel: Channel, wanted: Interface) -> None:
+    @staticmethod
+    def _make(channel: Channel, wanted: Interface) -> int:
         try:
             pod = open(wanted.netns, "rb")  # noqa: SIM115  # closed by the with below
         except OSError as error:
@@ -182,7 +186,7 @@ class Attacher:
             raise errors[0]  # no veth was made: what holds the name is not ours to remove
         try:
             _raise_first(errors)
-            configure_pod(wanted)
+            return configure_pod(wanted)
         except BaseException:
             channel.run([_kill(wanted.host_name), _dead_group()])
             raise
@@ -239,10 +243,14 @@ def pod_batch(wanted: Interface) -> list[Message]:
     ]
 
 
-def configure_pod(wanted: Interface) -> None:
-    """Run the pod's batch in its namespace; where IPv6 is switched off there, it is switched on for this interface."""
+def configure_pod(wanted: Interface) -> int:
+    """Run the pod's batch in its namespace and return the namespace's cookie.
+
+    Where IPv6 is switched off, it is switched on for this interface only.
+    """
     channel = Channel(wanted.netns)
     try:
+        cookie = channel.cookie
         errors = channel.run(pod_batch(wanted))
         if errors and errors[0].errno in {errno.EACCES, errno.EPERM} and _has_ipv6(wanted.addresses):
             _enable_ipv6(wanted)
@@ -250,6 +258,7 @@ def configure_pod(wanted: Interface) -> None:
     finally:
         channel.close()
     _raise_first(errors)
+    return cookie
 
 
 def _raise_first(errors: list[KernelError]) -> None:

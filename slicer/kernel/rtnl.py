@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ REPLACE, EXCL, CREATE = 0x100, 0x200, 0x400
 _ERROR, _DONE = 2, 3
 _HEADER = struct.Struct("=IHHII")
 _BUFFER_BYTES = 1 << 17
+_SO_NETNS_COOKIE = 71
 
 
 class KernelError(OSError):
@@ -102,6 +104,11 @@ class Channel:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self._lock = threading.Lock()
         self._sequence = 0
+
+    @property
+    def cookie(self) -> int:
+        """The kernel's number of the namespace, never used twice (SO_NETNS_COOKIE, Linux 5.14)."""
+        return int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
 
     def close(self) -> None:
         """Give the socket back (and its hold on the namespace)."""

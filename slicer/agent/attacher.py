@@ -1,0 +1,157 @@
+"""Attaches and detaches: decide (plan), write down (journal), act (kernel), in this order, whoever asks.
+
+Callers: the CNI verbs and the live memberships. Killed at any moment, `recover` (at the next start) or the runtime's
+DEL finds in the journal what was left: *pending* is undone, *detaching* is finished, *attached* stays as it is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from slicer.agent import log
+from slicer.agent.changes import Changes, Deadline
+from slicer.agent.journal import Journal, Key, Record
+from slicer.kernel import attach, podview
+from slicer.model.attachments import Attachment, AttachmentState
+from slicer.model.documents import Documents
+from slicer.model.errors import ExhaustedError, SlicerError, UnavailableError
+from slicer.plan.attach import Situation, Wish, metric_of, plan_attachment
+
+PATIENCE_S = 5.0
+"""How long an ADD waits for a slice that is being made, or for more addresses; then "try again later"."""
+
+
+class Attacher:
+    """The one place where attachments come and go on this node. Thread-safe: one key is worked on by one thread."""
+
+    def __init__(
+        self,
+        *,
+        cluster: str,
+        node: str,
+        journal: Journal,
+        view: Callable[[], Documents],
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._cluster, self._node, self._view, self._patience_s = cluster, node, view, patience_s
+        self.journal = journal
+        self.kernel = attach.Attacher(on_error=lambda name, error: log.event("reap.failed", netns=name, error=error))
+        self.changed = Changes()
+        """Rings when an attachment came, changed or went."""
+        self.hopes = Changes()
+        """Rung by others when an ADD that waits should try again: a new view, a slice namespace made."""
+        self._decide = threading.Lock()
+        self._busy: set[Key] = set()
+        self._idle = threading.Condition()
+
+    def situation(self) -> Situation:
+        """What the node knows now."""
+        return Situation(
+            cluster=self._cluster,
+            node=self._node,
+            view=self._view(),
+            attachments=self.journal.attachments(),
+            resting=self.journal.resting(),
+        )
+
+    def attach(self, wish: Wish) -> Attachment:
+        """The attachment, made; every reason against it is raised, and then nothing of it is left."""
+        deadline = Deadline(self._patience_s)
+        with self._alone((wish.container_id, wish.interface)):
+            while True:
+                seen = self.hopes.count
+                try:
+                    return self._attach(wish)
+                except (UnavailableError, ExhaustedError):
+                    self.changed.ring()  # somebody may need to make the slice or ask for addresses
+                    if not self.hopes.wait_beyond(seen, deadline.left_s):
+                        raise
+
+    def _attach(self, wish: Wish) -> Attachment:
+        with self._decide:
+            situation = self.situation()
+            planned = plan_attachment(
+                wish, situation, mac=attach.new_mac(), host_interface=self._new_host_name(situation)
+            )
+            record = Record(attachment=planned, vni=situation.slice(wish.slice).vni)
+            self.journal.put(record)
+        try:
+            cookie = self.kernel.attach(interface_of(record, situation))
+        except BaseException:
+            self.journal.forget(record.key)
+            raise
+        done = replace(planned, state=AttachmentState.ATTACHED)
+        self.journal.put(Record(attachment=done, vni=record.vni, netns_cookie=cookie))
+        self.changed.ring()
+        return done
+
+    def detach(self, key: Key) -> Attachment | None:
+        """Take the attachment away; None if there is none. Its addresses rest from now on."""
+        with self._alone(key):
+            record = self.journal.get(key)
+            if record is None:
+                return None
+            self.journal.update(key, state=AttachmentState.DETACHING)
+            self.kernel.detach(record.vni, record.attachment.host_interface)
+            self.journal.rest(key)
+            self.changed.ring()
+            return record.attachment
+
+    def recover(self) -> None:
+        """At start: finish what a kill interrupted. Errors are logged; the sweep tries again."""
+        for record in self.journal.all():
+            if record.attachment.state is AttachmentState.ATTACHED:
+                continue
+            log.event("attachment.recovered", key=record.key, was=record.attachment.state)
+            try:
+                self.detach(record.key)
+            except (SlicerError, OSError) as error:
+                log.event("attachment.recovery_failed", key=record.key, error=error)
+
+    def repair(self, record: Record) -> None:
+        """Make the interface of an attachment again, as it was (its host end is gone, its pod is not)."""
+        with self._alone(record.key):
+            if self.journal.get(record.key) == record:
+                self.kernel.attach(interface_of(record, self.situation()))
+
+    @staticmethod
+    def _new_host_name(situation: Situation) -> str:
+        used = {a.host_interface for a in situation.attachments}
+        return next(name for name in iter(attach.new_host_name, "") if name not in used)
+
+    @contextmanager
+    def _alone(self, key: Key) -> Iterator[None]:
+        with self._idle:
+            self._idle.wait_for(lambda: key not in self._busy)
+            self._busy.add(key)
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._busy.discard(key)
+                self._idle.notify_all()
+
+
+def interface_of(record: Record, situation: Situation) -> attach.Interface:
+    """What the attachment looks like in the kernel."""
+    attachment = record.attachment
+    return attach.Interface(
+        vni=record.vni,
+        netns=attachment.netns,
+        name=attachment.interface,
+        mac=attachment.mac,
+        mtu=attachment.mtu,
+        host_name=attachment.host_interface,
+        addresses=attachment.addresses,
+        prefixes=situation.slice(attachment.slice).spec.prefixes,
+        metric=metric_of(attachment, situation.attachments),
+    )
+
+
+def is_gone(record: Record) -> bool:
+    """Whether the pod's namespace is gone, or another one has taken its place under the same path."""
+    cookie = podview.cookie_of(record.attachment.netns)
+    return cookie is None or record.netns_cookie not in {0, cookie}
