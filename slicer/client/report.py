@@ -1,0 +1,131 @@
+"""Sends a report: the documents of which this process is the only author, and afterwards what has changed in them.
+
+Used by agents (`/v1/reports/node`) and member controllers (`/v1/reports/cluster`). Level-triggered: what is sent is the
+difference between the last `publish` and what the server last acknowledged, however many came in between.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from slicer.client.codec import encode
+from slicer.client.identity import Identity, http_client
+from slicer.client.rest import ask
+from slicer.model.documents import Document, Documents
+from slicer.model.errors import SlicerError, UnavailableError
+
+log = logging.getLogger(__name__)
+GATHER_S = 0.003
+"""A burst of changes within this time is one request."""
+HEARTBEAT_S = 10.0
+"""An unchanged report says this often that its author lives, and hears whether the server lost its memory."""
+BACKOFF_S = (0.1, 10.0)
+
+
+class Reporter:
+    """A thread that makes the server know what was last published; tries for ever."""
+
+    def __init__(self, identity: Identity, path: str) -> None:
+        self._identity, self._path = identity, path
+        self._wanted: dict[str, Document] | None = None
+        self._acknowledged: dict[str, Document] | None = None
+        """None: nothing is known of what the server has, so the whole report goes."""
+        self._epoch = ""
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._client: httpx.Client | None = None
+        self._thread = threading.Thread(target=self._run, name=f"report {path}", daemon=True)
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the server has all that was published."""
+        with self._changed:
+            return self._wanted is not None and self._wanted == self._acknowledged
+
+    def publish(self, documents: Documents) -> None:
+        """From now on the report is `documents`. Cheap: nothing is sent or compared in the caller's thread."""
+        with self._changed:
+            self._wanted = dict(documents)
+            self._changed.notify_all()
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop sending; returns when the thread has ended (a request on its way is waited for)."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        wait = BACKOFF_S[0]
+        while self._next():
+            try:
+                self._send()
+                wait = BACKOFF_S[0]
+            except (SlicerError, httpx.HTTPError, OSError, ValueError) as error:
+                self._forget(error)
+                self._pause(wait * random.uniform(0.5, 1.0))  # noqa: S311  # spreading, not secrecy
+                wait = min(wait * 2, BACKOFF_S[1])
+        self._disconnect()
+
+    def _next(self) -> bool:
+        """Wait until there is something to send or a heartbeat is due; False to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._wanted is not None)
+            self._changed.wait_for(self._has_news, timeout=HEARTBEAT_S)
+        self._pause(GATHER_S)
+        return not self._stopping
+
+    def _has_news(self) -> bool:
+        return self._stopping or self._wanted != self._acknowledged
+
+    def _pause(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping, timeout=seconds)
+
+    def _send(self) -> None:
+        with self._changed:
+            wanted = dict(self._wanted or {})
+        if self._client is None:
+            self._client = http_client(self._identity)
+        known = self._acknowledged
+        if known is None:
+            answer = ask(self._client, "PUT", self._path, json={"documents": _encoded(wanted)})
+        else:
+            answer = ask(self._client, "PATCH", self._path, json=_difference(known, wanted))
+        lost = known is not None and answer["epoch"] != self._epoch
+        self._epoch = answer["epoch"]
+        with self._changed:
+            # Another epoch is another memory: what it had of us is not known, so the whole report goes again.
+            self._acknowledged = None if lost else wanted
+
+    def _forget(self, error: Exception) -> None:
+        log.warning("report not sent", extra={"path": self._path, "error": str(error)})
+        with self._changed:
+            self._acknowledged = None
+        if isinstance(error, UnavailableError | httpx.HTTPError | OSError):
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def _encoded(documents: Mapping[str, Document]) -> dict[str, Any]:
+    return {key: encode(value) for key, value in documents.items()}
+
+
+def _difference(known: Mapping[str, Document], wanted: Mapping[str, Document]) -> dict[str, Any]:
+    changed = {key: encode(value) for key, value in wanted.items() if known.get(key) != value}
+    return {"documents": changed, "removed": sorted(known.keys() - wanted.keys())}
