@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from tools import docs, house, manifests
@@ -25,7 +26,7 @@ TEXT = (".py", ".md", ".toml", ".yaml", ".yml", ".json", ".txt", ".sh", "Makefil
 
 def main() -> int:
     """Runs everything; 1 if anything failed."""
-    failed = [name for name, command in COMMANDS if not _passes(name, lambda command=command: _command(command))]
+    failed = [name for name, command in COMMANDS if not _passes(name, partial(_command, command))]
     files = tracked_files(ROOT)
     failed += [name for name, rule in _rules(files).items() if not _passes(name, rule)]
     say(f"check: {'FAILED: ' + ', '.join(failed) if failed else 'all passed'}")
