@@ -26,8 +26,8 @@ def run(*, quick: bool) -> Outcome:
         title="Pod to pod between clusters",
         how=(
             "Two clusters of two nodes, one gateway each. TCP by iperf3, payload received; round trip by `ping` with "
-            "messages of 64 bytes, each sent when the one before is answered, median. Bare WireGuard is the same program "
-            "between the two gateways' nodes with the same MTU, OpenVPN its 2.6 default (AES-256-GCM, UDP)."
+            "messages of 64 bytes, each sent when the one before is answered, median. Bare WireGuard is the same "
+            "program between the two gateways' nodes with the same MTU, OpenVPN its 2.6 default (AES-256-GCM, UDP)."
         ),
         rows=tuple(rows),
         settings=effort.settings(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,8 +35,8 @@ def run(*, quick: bool) -> Outcome:
     return Outcome(
         title="Memory",
         how=(
-            "Two clusters of two nodes and one slice, some pods on each node. Median over the processes of a kind: RSS counts "
-            "shared pages whole in each process, PSS in equal parts. There is nothing per pod beside them."
+            "Two clusters of two nodes and one slice, some pods on each node. Median over the processes of a kind: RSS "
+            "counts shared pages whole in each process, PSS in equal parts. There is nothing per pod beside them."
         ),
         rows=tuple(rows),
         settings={"pods a node": f"{few} and {many}"},
@@ -75,7 +74,7 @@ def _processes(lab: Lab) -> Iterator[tuple[str, int]]:
 
 def _pid_namespace(pid: int) -> str:
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
     except OSError:
         return ""
 
