@@ -14,6 +14,10 @@ RATE_MIN_BPS = 8_000
 """bit/s: below one byte a millisecond HTB's arithmetic has no meaning."""
 
 
+RESERVED_SLICE_NAMES = frozenset({"svc", "dns", "dns-version"})
+"""Labels directly under slice.local that already mean something (docs/reference/dns.md)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QosProfile:
     """Bandwidth of one slice on its clusters' tunnels. Rates in bit/s of IP packets; None means unlimited."""
@@ -72,6 +76,8 @@ class Slice:
 
     def __post_init__(self) -> None:
         check_label("slice name", self.name)
+        if self.name in RESERVED_SLICE_NAMES:
+            raise InvalidError(f"slice name {self.name!r} means something else in DNS; choose another")
         object.__setattr__(self, "clusters", tuple(sorted(set(self.clusters))))
         object.__setattr__(self, "namespaces", tuple(sorted(set(self.namespaces))))
         for cluster in self.clusters:

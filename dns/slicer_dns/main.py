@@ -1,0 +1,97 @@
+"""slicer-dns: starts the server, follows the view, obeys signals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+
+from slicer.model.errors import SlicerError
+from slicer_dns.logs import start_logging
+from slicer_dns.metrics import as_values, serve_metrics
+from slicer_dns.options import Options, parse_options
+from slicer_dns.server import Server
+from slicer_dns.views import read_view
+
+LOG = logging.getLogger("slicer_dns")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs until SIGTERM or SIGINT. Exit code: 0 stopped, 1 could not go on, 2 wrong command line."""
+    options = parse_options(arguments)
+    start_logging(options.log_level)
+    try:
+        server = Server(options)
+        return asyncio.run(_run(options, server))
+    except (SlicerError, OSError) as error:
+        LOG.error("cannot_run", extra={"error": str(error)})  # noqa: TRY400 (a wrong address needs no stack)
+        return 1
+
+
+async def _run(options: Options, server: Server) -> int:
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+    reload = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _end, ended, 0)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    loop.add_signal_handler(signal.SIGUSR1, lambda: LOG.info("counters", extra=dict(as_values(server.status()))))
+    for sentinel in server.worker_sentinels():
+        loop.add_reader(sentinel, _worker_died, ended)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(server.stop)
+        if options.view_file is not None:
+            await server.show(read_view(options.view_file))
+        server.start()
+        await server.listen_tcp()
+        if options.metrics is not None:
+            metrics = await serve_metrics(str(options.metrics.address), options.metrics.port, server.status)
+            stack.callback(metrics.close)
+            LOG.info("metrics_listening", extra={"port": metrics.sockets[0].getsockname()[1]})
+        source = asyncio.create_task(_follow(options, server, reload))
+        source.add_done_callback(partial(_source_ended, ended))
+        stack.callback(source.cancel)
+        LOG.info("started", extra={"synced": server.zones.snapshot is not None, "processes": options.processes})
+        code = await ended
+        for sentinel in server.worker_sentinels():
+            loop.remove_reader(sentinel)
+    LOG.info("stopped", extra={"code": code})
+    return code
+
+
+async def _follow(options: Options, server: Server, reload: asyncio.Event) -> None:
+    """Keeps the zones as the source of the view says."""
+    while True:
+        await reload.wait()
+        reload.clear()
+        if options.view_file is None:
+            continue
+        try:
+            await server.show(read_view(options.view_file))
+        except SlicerError as error:
+            LOG.warning("view_kept", extra={"error": error.message})
+
+
+def _source_ended(ended: asyncio.Future[int], source: asyncio.Task[None]) -> None:
+    if not source.cancelled() and source.exception() is not None:
+        LOG.error("source_failed", exc_info=source.exception())
+        _end(ended, 1)
+
+
+def _worker_died(ended: asyncio.Future[int]) -> None:
+    """A process less would go on unseen; whoever supervises us starts all of them again."""
+    LOG.error("worker_died")
+    _end(ended, 1)
+
+
+def _end(ended: asyncio.Future[int], code: int) -> None:
+    if not ended.done():
+        ended.set_result(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
