@@ -78,7 +78,14 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("what", help="a-n1/agent, a-cp/member, a-cp/dns, hub/hub, or a machine: a-n1")
         if do is not _start:
             sub.add_argument("--kill", action="store_true", help="SIGKILL instead of SIGTERM")
+    command("demo", _demo, "build a lab and show what Slicer does; fails if any of it does not hold")
     return parser
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from slicer.lab import demo
+
+    return demo.main(given.name)
 
 
 def _say(text: str) -> None:

@@ -1,54 +1,48 @@
 """The few REST calls that the lab makes itself: readiness and join tokens, as the controller's own administrator.
 
-A controller's address exists only inside the lab, so the calling thread enters the machine's namespace for each call.
+A controller's address exists only inside the lab, so the calling thread enters the machine's namespace meanwhile.
 """
 
 from __future__ import annotations
 
-import ssl
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import httpx
-
+from slicer.client.rest import Api
 from slicer.kernel.netns import entered
 from slicer.lab import machines
 from slicer.lab.layout import Layout, Machine
-from slicer.model.errors import SlicerError
+from slicer.model.errors import UnavailableError
 
 TOKEN_TTL_S = 600
-TIMEOUT_S = 10.0
+
+
+@contextmanager
+def opened(layout: Layout, machine: Machine) -> Iterator[Api]:
+    """A client of the controller on `machine`; UnavailableError while that has not written its CA and token yet."""
+    directory = layout.directory_of(machine)
+    source = directory / "state" / "controller"
+    try:
+        token = (source / "admin.token").read_text().strip()
+    except FileNotFoundError:
+        raise UnavailableError(f"{machine.name}: the controller has not made its token yet") from None
+    netns = f"/proc/{machines.require(directory).pid}/ns/net"
+    with entered(netns), Api(machine.url, source / "ca.crt", token) as api:
+        yield api
 
 
 def is_ready(layout: Layout, machine: Machine) -> bool:
     """Whether the controller on `machine` has its state and serves."""
     try:
-        return call(layout, machine, "GET", "/readyz").status_code == httpx.codes.OK
-    except (httpx.TransportError, OSError):
+        with opened(layout, machine) as api:
+            api.request("GET", "/readyz")
+    except UnavailableError:
         return False
+    return True
 
 
 def join_token(layout: Layout, machine: Machine, kind: str, name: str) -> str:
     """A fresh one-use token from the controller on `machine`."""
-    wanted = {"metadata": {"name": name}, "spec": {"kind": kind, "name": name, "ttl_s": TOKEN_TTL_S}}
-    answer = call(layout, machine, "POST", "/v1/join-tokens", wanted)
-    if answer.status_code >= httpx.codes.BAD_REQUEST:
-        raise SlicerError(f"{machine.name}: no join token for {kind} {name}: {answer.text}")
-    return str(answer.json()["status"]["token"])
-
-
-def call(layout: Layout, machine: Machine, method: str, path: str, body: Any = None) -> httpx.Response:
-    """One request to the controller on `machine`, as its administrator."""
-    source = layout.directory_of(machine) / "state" / "controller"
-    context = ssl.create_default_context(cafile=str(_present(source / "ca.crt")))
-    token = _present(source / "admin.token").read_text().strip()
-    netns = f"/proc/{machines.require(layout.directory_of(machine)).pid}/ns/net"
-    with entered(netns), httpx.Client(verify=context, trust_env=False, timeout=TIMEOUT_S) as client:
-        headers = {"Authorization": f"Bearer {token}"}
-        return client.request(method, machine.url + path, json=body, headers=headers)
-
-
-def _present(path: Path) -> Path:
-    """The file, or OSError: a controller writes it at its first start."""
-    path.stat()
-    return path
+    wanted = {"kind": kind, "name": name, "ttl_s": TOKEN_TTL_S}
+    with opened(layout, machine) as api:
+        return str(api.create("join-tokens", wanted)["status"]["token"])

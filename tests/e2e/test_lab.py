@@ -1,0 +1,116 @@
+"""The lab itself: it leaves nothing behind, however it ends, and refuses what it cannot do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+
+def machine_state():
+    """Everything that a lab could leave: processes, links, namespaces, mounts, files."""
+    processes = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                processes[entry.name] = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+    return {
+        "processes": sorted(p for p, line in processes.items() if b"slicer.lab.init" in line or b"wireguard" in line),
+        "links": sorted(path.name for path in Path("/sys/class/net").iterdir()),
+        "namespaces": sorted(path.name for path in Path("/run/netns").glob("*")),
+        "mounts": sorted(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+        "files": sorted(str(path) for path in Path("/run/slicer-lab").glob("*")),
+        "slicer": sorted(str(p) for d in ("/run/slicer", "/var/lib/slicer", "/opt/cni") for p in Path(d).glob("*")),
+    }
+
+
+@pytest.fixture
+def fresh(lab):
+    """The name and environment of another lab, removed at the end."""
+    name = f"own-{os.getpid()}"
+    env = {**os.environ, "SLICER_LAB": name}
+    yield lambda *argv: subprocess.run(
+        [sys.executable, "-m", "slicer.lab", *argv], env=env, capture_output=True, text=True, check=False
+    )
+    subprocess.run([sys.executable, "-m", "slicer.lab", "down"], env=env, check=True, capture_output=True)
+
+
+def test_a_lab_that_was_used_leaves_nothing(fresh, lab):
+    """After `lab down` processes, links, namespaces, mounts and files are as they were before `lab up`."""
+    before = machine_state()
+
+    up = fresh("up", "--clusters", "x", "--nodes", "1")
+    assert up.returncode == 0, up.stderr
+    again = fresh("up", "--clusters", "x", "--nodes", "1")
+    assert again.returncode == 5
+    assert "runs already; remove it with: slicectl lab down" in again.stderr
+    run = fresh("run", "-f", str(Path(__file__).parents[2] / "manifests/examples/outsider.yaml"), "--cluster", "x")
+    assert run.returncode == 0, run.stderr
+    assert machine_state()["processes"] != before["processes"]
+    assert machine_state()["links"] == before["links"]
+    assert machine_state()["mounts"] == before["mounts"]
+    down = fresh("down")
+
+    assert down.returncode == 0, down.stderr
+    assert machine_state() == before
+
+
+@pytest.mark.parametrize("after", ["starting", "cables", "hub", "join"])
+def test_an_up_that_was_killed_half_way_is_cleaned_by_down(fresh, lab, after, until):
+    """`lab up` killed with SIGKILL at any stage leaves a lab that `lab down` removes without a trace."""
+    before = machine_state()
+    env = {**os.environ, "SLICER_LAB": f"own-{os.getpid()}", "PYTHONUNBUFFERED": "1"}
+    argv = [sys.executable, "-m", "slicer.lab", "up", "--clusters", "x", "--nodes", "1"]
+    with subprocess.Popen(argv, env=env, stdout=-1, stderr=-2, text=True) as process:
+        for line in process.stdout:
+            if after in line:
+                process.send_signal(signal.SIGKILL)
+                break
+        process.stdout.read()
+    assert process.returncode == -signal.SIGKILL
+
+    down = fresh("down")
+
+    assert down.returncode == 0, down.stderr
+    assert machine_state() == before
+
+
+def test_a_node_whose_plug_was_pulled_comes_back_with_its_pods(lab, scope, until):
+    """A machine that is killed and started again brings its agent and its pods back, on the slice as before."""
+    red = scope.slice()
+    here = scope.pod("a", "here", red, node="a-n2")
+    there = scope.pod("b", "there", red)
+    target = lab.addresses(there)["net1"][0]
+    until(lambda: lab.reaches(here, target), "the way to the other cluster")
+
+    lab.ctl("lab", "stop", "a-n2")
+    lab.ctl("lab", "start", "a-n2")
+
+    until(lambda: lab.reaches(here, target), "the way to the other cluster, again")
+
+
+@pytest.mark.parametrize(
+    ("code", "argv", "message"),
+    [
+        (2, ("up", "--name", "No"), "lab name 'No'"),
+        (2, ("up", "--name", "x", "--clusters", "a,a"), "a name stands twice"),
+        (4, ("status", "--name", "nowhere"), "there is no lab 'nowhere'; make it with: slicectl lab up"),
+        (4, ("exec", "nobody", "--", "true"), "there is no pod 'nobody'"),
+        (2, ("exec", "a-n1"), "no command"),
+        (2, ("run", "-f", "/nowhere.yaml", "--cluster", "a"), "manifest /nowhere.yaml: No such file"),
+        (2, ("run", "-f", "-", "--cluster", "c"), "no cluster 'c'; it has a, b"),
+        (2, ("stop", "a-n7"), "no machine 'a-n7'"),
+        (2, ("start", "hub/agent"), "machine hub has no program 'agent'; it has hub"),
+    ],
+)
+def test_what_the_lab_cannot_do_is_refused(lab, code, argv, message):
+    """The lab's own refusals name the thing and what there is."""
+    assert message in lab.refused(code, "lab", *argv)
