@@ -92,7 +92,7 @@ def _environment() -> None:
     # An environment that is there keeps its interpreter: others may be running in it.
     choice = () if (ROOT / ".venv").exists() else ("--python", sys.executable)
     env = {"UV_PYTHON_DOWNLOADS": "never", "VIRTUAL_ENV": ""}
-    retry((UV, "sync", "--frozen", *choice), tries=3, pause_s=5, env=env)
+    retry((UV, "sync", "--frozen", "--quiet", *choice), tries=3, pause_s=5, env=env)
     stamp.write_text(wanted)
 
 

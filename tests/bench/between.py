@@ -69,5 +69,4 @@ def _pods(lab: Lab, name: str, nodes: dict[str, str]) -> Path:
 
 def _gateways(lab: Lab) -> dict[str, str]:
     """Cluster → the node that is its gateway."""
-    items = lab.rest("GET", f"/v1/gateways?slice={SLICE}")["items"]
-    return {item["spec"]["cluster"]: item["spec"]["node"] for item in items}
+    return {item["spec"]["cluster"]: item["spec"]["node"] for item in lab.items("gateways", slice=SLICE)}

@@ -33,15 +33,13 @@ class Lab:
 
     def create_slice(self, name: str, prefix: str, **fields: object) -> None:
         """Declares a slice over all clusters by REST."""
-        body = {"metadata": {"name": name}, "spec": {"name": name, "prefixes": [prefix], **fields}}
-        self.rest("POST", "/v1/slices", body)
+        with rest.opened(self.layout, self.layout.machine("hub")) as api:
+            api.create("slices", {"name": name, "prefixes": [prefix], **fields})
 
-    def rest(self, method: str, path: str, body: object = None) -> Any:
-        """The hub's answer to one request of the administrator; BenchError if it refuses."""
-        answer = rest.call(self.layout, self.layout.machine("hub"), method, path, body)
-        if answer.is_error:
-            raise BenchError(f"{method} {path}: {answer.status_code} {answer.text}")
-        return answer.json() if answer.content else None
+    def items(self, collection: str, **filters: str) -> list[dict[str, Any]]:
+        """The resources of a collection of the hub."""
+        with rest.opened(self.layout, self.layout.machine("hub")) as api:
+            return api.list(collection, **filters)
 
     def pod(self, name: str, node: str, *slices: str) -> str:
         """Starts a pod that sleeps, on `node`, opted in to `slices`; its name for `run`."""
@@ -76,7 +74,7 @@ class Lab:
 
     def slicectl(self, *words: str, timeout_s: float = 60) -> str:
         """The output of slicectl on the machine of the lab; BenchError if it fails."""
-        context = {"SLICECTL_CONFIG": str(self.layout.directory / "slicectl.yaml"), "SLICER_LAB": NAME}
+        context = {"SLICER_CONFIG": str(self.layout.directory / "slicectl.yaml"), "SLICER_LAB": NAME}
         argv = [str(Path(sys.executable).with_name("slicectl")), *words]
         return capture(argv, timeout_s=timeout_s, env={**os.environ, **context})
 
