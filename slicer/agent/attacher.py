@@ -34,9 +34,11 @@ class Attacher:
         node: str,
         journal: Journal,
         view: Callable[[], Documents],
+        starved: Callable[[], None],
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._cluster, self._node, self._view, self._patience_s = cluster, node, view, patience_s
+        self._starved = starved
         self.journal = journal
         self.kernel = attach.Attacher(on_error=lambda name, error: log.event("reap.failed", netns=name, error=error))
         self.changed = Changes()
@@ -57,16 +59,16 @@ class Attacher:
             resting=self.journal.resting(),
         )
 
-    def attach(self, wish: Wish) -> Attachment:
+    def attach(self, wish: Wish, *, patience_s: float | None = None) -> Attachment:
         """The attachment, made; every reason against it is raised, and then nothing of it is left."""
-        deadline = Deadline(self._patience_s)
+        deadline = Deadline(self._patience_s if patience_s is None else patience_s)
         with self._alone((wish.container_id, wish.interface)):
             while True:
                 seen = self.hopes.count
                 try:
                     return self._attach(wish)
                 except (UnavailableError, ExhaustedError):
-                    self.changed.ring()  # somebody may need to make the slice or ask for addresses
+                    self._starved()  # somebody may have to make the slice's namespace, or ask for addresses
                     if not self.hopes.wait_beyond(seen, deadline.left_s):
                         raise
 
@@ -99,6 +101,14 @@ class Attacher:
             self.journal.rest(key)
             self.changed.ring()
             return record.attachment
+
+    def update(self, key: Key, attachment: Attachment) -> None:
+        """Keep what was observed (labels, primary addresses) unless the attachment is changing anyway."""
+        with self._alone(key):
+            record = self.journal.get(key)
+            if record and record.attachment.state is AttachmentState.ATTACHED:
+                self.journal.put(replace(record, attachment=attachment))
+                self.changed.ring()
 
     def recover(self) -> None:
         """At start: finish what a kill interrupted. Errors are logged; the sweep tries again."""

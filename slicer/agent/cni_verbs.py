@@ -11,11 +11,11 @@ from slicer.agent.attacher import Attacher
 from slicer.agent.cni_check import check_attachment
 from slicer.agent.cni_request import BAD_NETNS, DEGRADED, NOT_AVAILABLE, CniError, Request
 from slicer.agent.cni_result import render_result, to_stdout
-from slicer.agent.sandboxes import Sandbox
 from slicer.kernel import netns
 from slicer.model.attachments import AttachedBy, Attachment, PathHealth
 from slicer.model.errors import SlicerError
 from slicer.plan.attach import Wish, choose_addresses
+from slicer.plan.membership import Sandbox
 
 
 class Verbs:

@@ -1,22 +1,15 @@
-"""The agent's log: one JSON line on stderr for each change made; an event name that never varies, values as keys."""
+"""The agent's log: one line for each change made; an event name that never varies, values as keys."""
 
 from __future__ import annotations
 
-import json
-import sys
-import threading
-import time
+import logging
 
-_lock = threading.Lock()
+_logger = logging.getLogger("slicer.agent")
 
 
-def event(name: str, /, **values: object) -> None:
-    """Write one line. Values are printed by `str` where JSON has no form for them; no caller hands in a secret."""
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
-    line = json.dumps({"time": f"{stamp}Z", "event": name, **values}, default=str, separators=(",", ":"))
-    with _lock:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+def event(what: str, /, **values: object) -> None:
+    """Write one line (its form is `slicer.client.log`'s). No caller hands in a secret."""
+    _logger.info(what, extra=values)
 
 
 class Repeated:
@@ -25,9 +18,9 @@ class Repeated:
     def __init__(self) -> None:
         self._said: dict[str, str] = {}
 
-    def event(self, name: str, subject: str, text: str) -> None:
+    def event(self, what: str, subject: str, text: str) -> None:
         """Log `text` about `subject` unless that was the last thing said about it; empty means it is well again."""
         if self._said.get(subject, "") == text:
             return
         self._said[subject] = text
-        event(name if text else f"{name}.over", subject=subject, error=text)
+        event(what if text else f"{what}.over", subject=subject, error=text)

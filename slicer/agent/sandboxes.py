@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from slicer.agent import log
 from slicer.agent.changes import Changes
 from slicer.model.errors import InvalidError
+from slicer.plan.membership import Sandbox
 
 POLL_S = 0.2
-"""Endpoints follow pods within a second; a look costs one stat of the directory and one a file."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sandbox:
-    """One running pod: the container id that CNI calls carry, and what it belongs to."""
-
-    container_id: str
-    namespace: str
-    name: str
-    uid: str
-    labels: tuple[tuple[str, str], ...]
-    netns: str
+"""Endpoints follow pods within a second; a look costs one stat a file."""
 
 
 class SandboxSource(Protocol):
@@ -41,8 +29,8 @@ class SandboxSource(Protocol):
 class SandboxDirectory:
     """Sandboxes as files `<container id>.json`; looked at five times a second by a thread of its own."""
 
-    def __init__(self, directory: Path) -> None:
-        self.changed = Changes()
+    def __init__(self, directory: Path, changed: Changes) -> None:
+        self.changed = changed
         self._directory = directory
         self._seen: dict[str, tuple[tuple[int, int], Sandbox | None]] = {}
         self._known: dict[str, Sandbox] = {}
@@ -76,7 +64,10 @@ class SandboxDirectory:
     def _look_forever(self) -> None:
         never = threading.Event()
         while not never.wait(POLL_S):
-            self.look()
+            try:
+                self.look()
+            except OSError as error:
+                log.event("sandboxes.unreadable", directory=str(self._directory), error=error)
 
 
 def parse_sandbox(text: bytes) -> Sandbox:

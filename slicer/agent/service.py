@@ -14,12 +14,12 @@ from slicer.agent.attacher import PATIENCE_S, Attacher, is_gone
 from slicer.agent.cni_server import CniServer
 from slicer.agent.cni_verbs import Verbs
 from slicer.agent.journal import Journal, Key, Record
-from slicer.agent.sandboxes import Sandbox
 from slicer.kernel import attach, netns, podview
 from slicer.model.attachments import Attachment, AttachmentState, PathHealth
 from slicer.model.documents import Documents
 from slicer.model.errors import SlicerError
 from slicer.model.slices import SliceState
+from slicer.plan.membership import Sandbox
 
 
 class AttachService:
@@ -36,12 +36,15 @@ class AttachService:
         sandbox: Callable[[str], Sandbox | None] = lambda _: None,
         paths: Callable[[], Iterable[PathHealth]] = tuple,
         shaped: Callable[[Attachment], None] = lambda _: None,
+        starved: Callable[[], None] = lambda: None,
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._tombstones = state / "tombstones"
         self._tombstones.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._view = view
-        self.attacher = Attacher(cluster=cluster, node=node, journal=Journal(state), view=view, patience_s=patience_s)
+        self.attacher = Attacher(
+            cluster=cluster, node=node, journal=Journal(state), view=view, starved=starved, patience_s=patience_s
+        )
         self.attacher.recover()
         self.honour_tombstones()
         verbs = Verbs(self.attacher, sandbox=sandbox, paths=paths, shaped=shaped, bury=self.honour)

@@ -46,7 +46,8 @@ from slicer.kernel.rtnl import (
 )
 from slicer.model.errors import ConflictError, NotFoundError, SlicerError, UnavailableError
 from slicer.model.names import Address, Prefix
-from slicer.plan.attach import HOST_MAC, NEXT_HOPS, ROUTE_PROTOCOL
+from slicer.plan.attach import HOST_MAC, NEXT_HOPS
+from slicer.plan.dataplane_values import ROUTE_PROTOCOL
 
 DEAD_GROUP = 777
 """Link group of the host ends that wait for their deletion."""

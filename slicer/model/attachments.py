@@ -68,6 +68,8 @@ class Attachment:
     state: AttachmentState = AttachmentState.PENDING
     primary_addresses: tuple[Address, ...] = ()
     """The pod's other global addresses (its primary CNI's): how DNS knows who asks."""
+    message: str = ""
+    """Why a membership's attachment is still PENDING; empty otherwise."""
 
     def __post_init__(self) -> None:
         check_container_id(self.container_id)

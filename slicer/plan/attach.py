@@ -23,15 +23,14 @@ from slicer.model.errors import (
 )
 from slicer.model.names import Address, Prefix
 from slicer.model.slices import SliceState
+from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU, pod_mtu
 
 HOST_MAC = "02:51:1c:e2:00:01"
 """MAC address of every host end: each veth is a wire of its own, so one address serves all pods."""
 NEXT_HOPS: Mapping[int, Address] = {4: ipaddress.ip_address("169.254.1.1"), 6: ipaddress.ip_address("fe80::1")}
 """The pods' next hop by family; never resolved (static neighbours), so it may be the same everywhere."""
-ROUTE_PROTOCOL = 83
-"""Our mark on routes (rtnetlink's rtm_protocol)."""
-MTU = 1420
-"""bytes: 1500 less the 80 of WireGuard over IPv6; VXLAN's 70 over IPv6 fit as well (they do not nest)."""
+MTU = pod_mtu(DEFAULT_UNDERLAY_MTU)
+"""bytes"""
 REST_S = 60
 """A released address rests this long, so that nobody's old connections reach its next owner."""
 LOW_WATER = 4
