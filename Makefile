@@ -38,10 +38,10 @@ fix: setup ## let ruff repair what it can
 	$(BIN)/ruff check --fix --quiet && $(BIN)/ruff format
 
 bench: setup-bench ## measure, and write docs/benchmarks (some minutes, wants a quiet machine)
-	$(BIN)/python -m tests.bench.run $(BENCH)
+	$(BIN)/python -m tools.sandbox $(BIN)/python -m tests.bench.run $(BENCH)
 
 bench-quick: setup-bench ## run every benchmark shortly to prove that it works; measures and writes nothing
-	$(BIN)/python -m tests.bench.run --quick $(BENCH)
+	$(BIN)/python -m tools.sandbox $(BIN)/python -m tests.bench.run --quick $(BENCH)
 
 docs: setup ## write the generated pages anew: benchmark tables
 	$(BIN)/python -m tests.bench.render

@@ -109,8 +109,8 @@ def _export_ms(lab: Lab, name: str, pod: str) -> float:
         if asker.stdout.readline() != "ready\n":
             raise BenchError(f"{' '.join(argv)}: exit {asker.wait()}")
         started = time.monotonic_ns()
-        selector = ("--namespace", NAMESPACE, "--selector", "app=three", "--port", "http:80")
-        lab.slicectl("export", name, "three", *selector)
+        selector = ("--selector", "app=three", "--port", "http:80")
+        lab.slicectl("export", name, f"{NAMESPACE}/three", *selector)
         answered = asker.stdout.readline()
     if not answered:
         raise BenchError(f"{question} was not answered within 30 s of its export")
