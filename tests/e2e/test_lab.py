@@ -11,19 +11,30 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.root
+NAME = f"own-{os.getpid()}"
 
 
-def machine_state():
-    """Everything that a lab could leave: processes, links, namespaces, mounts, files."""
-    processes = {}
+def processes_of(name):
+    """Process numbers with start times of everything inside the machines of one lab, by their PID namespaces."""
+    own, inside = set(), []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                processes[entry.name] = (entry / "cmdline").read_bytes()
+                line = (entry / "cmdline").read_bytes()
+                space = (entry / "ns/pid").readlink()
+                started = (entry / "stat").read_text().rpartition(")")[2].split()[19]
             except OSError:
                 continue
+            inside.append((space, int(entry.name), started))
+            if b"slicer.lab.init" in line and f"/{name}/machines/".encode() in line:
+                own.add(space)
+    return sorted((pid, started) for space, pid, started in inside if space in own)
+
+
+def machine_state(name):
+    """Everything that a lab could leave: its machines, links, namespaces, mounts, files."""
     return {
-        "processes": sorted(p for p, line in processes.items() if b"slicer.lab.init" in line or b"wireguard" in line),
+        "machines": processes_of(name),
         "links": sorted(path.name for path in Path("/sys/class/net").iterdir()),
         "namespaces": sorted(path.name for path in Path("/run/netns").glob("*")),
         "mounts": sorted(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
@@ -32,11 +43,26 @@ def machine_state():
     }
 
 
+def still_alive(processes):
+    """Those of (pid, start time) that are still there."""
+    return [pid for pid, started in processes if (pid, started) in _all_processes()]
+
+
+def _all_processes():
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                found.add((int(entry.name), (entry / "stat").read_text().rpartition(")")[2].split()[19]))
+            except OSError:
+                continue
+    return found
+
+
 @pytest.fixture
 def fresh(lab):
-    """The name and environment of another lab, removed at the end."""
-    name = f"own-{os.getpid()}"
-    env = {**os.environ, "SLICER_LAB": name}
+    """Commands of another lab than the session's, removed at the end."""
+    env = {**os.environ, "SLICER_LAB": NAME}
     yield lambda *argv: subprocess.run(
         [sys.executable, "-m", "slicer.lab", *argv], env=env, capture_output=True, text=True, check=False
     )
@@ -45,7 +71,7 @@ def fresh(lab):
 
 def test_a_lab_that_was_used_leaves_nothing(fresh, lab):
     """After `lab down` processes, links, namespaces, mounts and files are as they were before `lab up`."""
-    before = machine_state()
+    before = machine_state(NAME)
 
     up = fresh("up", "--clusters", "x", "--nodes", "1")
     assert up.returncode == 0, up.stderr
@@ -54,20 +80,22 @@ def test_a_lab_that_was_used_leaves_nothing(fresh, lab):
     assert "runs already; remove it with: slicectl lab down" in again.stderr
     run = fresh("run", "-f", str(Path(__file__).parents[2] / "manifests/examples/outsider.yaml"), "--cluster", "x")
     assert run.returncode == 0, run.stderr
-    assert machine_state()["processes"] != before["processes"]
-    assert machine_state()["links"] == before["links"]
-    assert machine_state()["mounts"] == before["mounts"]
+    running = processes_of(NAME)
+    assert len(running) > 4
+    assert machine_state(NAME)["links"] == before["links"]
+    assert machine_state(NAME)["mounts"] == before["mounts"]
     down = fresh("down")
 
     assert down.returncode == 0, down.stderr
-    assert machine_state() == before
+    assert machine_state(NAME) == before
+    assert still_alive(running) == []
 
 
 @pytest.mark.parametrize("after", ["starting", "cables", "hub", "join"])
 def test_an_up_that_was_killed_half_way_is_cleaned_by_down(fresh, lab, after, until):
     """`lab up` killed with SIGKILL at any stage leaves a lab that `lab down` removes without a trace."""
-    before = machine_state()
-    env = {**os.environ, "SLICER_LAB": f"own-{os.getpid()}", "PYTHONUNBUFFERED": "1"}
+    before = machine_state(NAME)
+    env = {**os.environ, "SLICER_LAB": NAME, "PYTHONUNBUFFERED": "1"}
     argv = [sys.executable, "-m", "slicer.lab", "up", "--clusters", "x", "--nodes", "1"]
     with subprocess.Popen(argv, env=env, stdout=-1, stderr=-2, text=True) as process:
         for line in process.stdout:
@@ -80,7 +108,7 @@ def test_an_up_that_was_killed_half_way_is_cleaned_by_down(fresh, lab, after, un
     down = fresh("down")
 
     assert down.returncode == 0, down.stderr
-    assert machine_state() == before
+    assert machine_state(NAME) == before
 
 
 def test_a_node_whose_plug_was_pulled_comes_back_with_its_pods(lab, scope, until):

@@ -1,0 +1,71 @@
+"""Bandwidth: a slice's ceiling between the clusters, a pod's own rates, what is set in the kernel for a guarantee."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+pytestmark = pytest.mark.root
+SEND = """import socket, sys, time
+s = socket.create_connection((sys.argv[1], 5001), 5)
+end = time.monotonic() + 3
+while time.monotonic() < end:
+    s.send(bytes(16384))
+s.shutdown(socket.SHUT_WR)
+print(s.recv(32).decode())"""
+HEADERS = 0.80
+"""At least this share of a rate arrives as payload: IP and TCP headers take 4 %, and the run is short."""
+
+
+def measured_bps(lab, pod, address):
+    """TCP payload in bit/s that arrives at the sink."""
+    done = lab.exec(pod, "python3", "-c", SEND, address)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def test_the_ceiling_holds_and_changes_live(lab, scope, until):
+    """What a pod can send to the other cluster stays below its slice's ceiling, also after `qos set`."""
+    red = scope.slice("--ceiling", "20M")
+    (sink,) = scope.example("sink-red.yaml", "b", red)
+    client = scope.pod("a", "client", red)
+    address = lab.addresses(sink)["net1"][0]
+    until(lambda: lab.reaches(client, address), "the way to the other cluster")
+
+    assert HEADERS * 20e6 < measured_bps(lab, client, address) <= 20e6
+
+    lab.ctl("qos", "set", red, "--ceiling", "5M")
+    until(lambda: classes(lab, "a", "5Mbit"), "the new ceiling in the kernel")
+
+    assert HEADERS * 5e6 < measured_bps(lab, client, address) <= 5e6
+
+
+def test_a_guarantee_is_the_rate_of_the_slices_class(lab, scope, until):
+    """Guarantee and ceiling are the rate and ceil of the slice's HTB class on the gateways, and change live."""
+    scope.slice("--guarantee", "7M", "--ceiling", "31M", "--priority", "2")
+
+    found = until(lambda: classes(lab, "a", "31Mbit"), "the class")
+    assert re.search(r"prio 2 .*rate 7Mbit ceil 31Mbit", found[0])
+
+    lab.ctl("qos", "set", scope.slices[0], "--guarantee", "9M")
+
+    until(lambda: any("rate 9Mbit ceil 31Mbit" in line for line in classes(lab, "a", "31Mbit")), "the new guarantee")
+
+
+def test_a_pods_own_rates_hold_both_ways(lab, scope, until):
+    """`bandwidth` of the annotation limits what the pod receives and what it sends, on its node."""
+    red = scope.slice()
+    (limited,) = scope.example("rate-limited.yaml", "a", red)
+    (sink,) = scope.example("sink-red.yaml", "b", red)
+    address = lab.addresses(sink)["net1"][0]
+    until(lambda: lab.reaches(limited, address), "the way to the other cluster")
+
+    assert HEADERS * 4e6 < measured_bps(lab, limited, address) <= 4e6
+
+
+def classes(lab, cluster, ceiling):
+    """The HTB classes with this ceiling in the tunnel namespaces of a cluster's nodes."""
+    script = "for n in $(ls /run/netns | grep ^t-); do tc -n $n class show dev ifb0; done"
+    lines = [line for n in (1, 2) for line in lab.exec(f"{cluster}-n{n}", "sh", "-c", script).stdout.splitlines()]
+    return [line for line in lines if f"ceil {ceiling} " in line]
