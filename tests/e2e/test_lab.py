@@ -142,3 +142,10 @@ def test_a_node_whose_plug_was_pulled_comes_back_with_its_pods(lab, scope, until
 def test_what_the_lab_cannot_do_is_refused(lab, code, argv, message):
     """The lab's own refusals name the thing and what there is."""
     assert message in lab.refused(code, "lab", *argv)
+
+
+def test_a_command_that_ends_is_started_again(lab, scope, until):
+    """Restart policy Always: the kubelet starts a container again, and its output is kept."""
+    pod = scope.pod("a", "ends", command=("sh", "-c", "echo I am $(hostname)"))
+
+    until(lambda: lab.ctl("lab", "logs", pod).count("I am ends\n") >= 3, "the third start")
