@@ -14,7 +14,7 @@ from tools.run import TOOLS, ToolError, say, works
 
 PROGRAM = TOOLS / "bin/wireguard-go"
 ORIGIN = TOOLS / "bin/wireguard-go.origin"
-"""One line: where PROGRAM came from."""
+"""Two lines: where PROGRAM came from, and what could be had when it was chosen (`_circumstances`)."""
 
 SLOW = """
   **********************************************************************************************
@@ -35,7 +35,7 @@ def provide(pins: Pins) -> None:
         say("WireGuard: the kernel has it")
         return
     _need_tun()
-    if PROGRAM.exists() and ORIGIN.exists() and ORIGIN.read_text().strip() == pins.wireguard_go:
+    if PROGRAM.exists() and ORIGIN.exists() and ORIGIN.read_text().splitlines()[1:] == [_circumstances(pins)]:
         say(f"WireGuard: {PROGRAM.relative_to(TOOLS.parent)} is there")
         return
     PROGRAM.parent.mkdir(parents=True, exist_ok=True)
@@ -43,8 +43,17 @@ def provide(pins: Pins) -> None:
     origin = _from_go(pins) or _from_debian("bookworm-backports") or _from_debian("")
     if origin is None:
         raise ToolError("no wireguard-go: Go cannot build it and apt has no package; install Go 1.23 or newer")
-    ORIGIN.write_text(origin + "\n")
+    ORIGIN.write_text(f"{origin}\n{_circumstances(pins)}\n")
     say(f"WireGuard: wireguard-go from {origin}")
+
+
+def _circumstances(pins: Pins) -> str:
+    """While this stays the same, another attempt would lead to the same program."""
+    go = shutil.which("go")
+    version = (
+        subprocess.run((go, "version"), capture_output=True, text=True, check=False).stdout.strip() if go else "no Go"
+    )
+    return f"{pins.wireguard_go}, {version}"
 
 
 def _from_go(pins: Pins) -> str | None:

@@ -27,7 +27,7 @@ def describe() -> dict[str, str | int | float]:
 def wireguard_origin() -> str:
     """Where wireguard-go came from, or `kernel`."""
     origin = TOOLS / "bin/wireguard-go.origin"
-    return origin.read_text().strip() if origin.exists() else "kernel"
+    return origin.read_text().splitlines()[0] if origin.exists() else "kernel"
 
 
 def load() -> float:
