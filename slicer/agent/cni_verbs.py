@@ -27,10 +27,10 @@ class Verbs:
         *,
         sandbox: Callable[[str], Sandbox | None],
         paths: Callable[[], Iterable[PathHealth]],
-        shaped: Callable[[Attachment], None],
+        shape: Callable[[int, Attachment], None],
         bury: Callable[[tuple[str, str]], None],
     ) -> None:
-        self._attacher, self._sandbox, self._paths, self._shaped, self._bury = attacher, sandbox, paths, shaped, bury
+        self._attacher, self._sandbox, self._paths, self._shape, self._bury = attacher, sandbox, paths, shape, bury
 
     def __call__(self, request: Request) -> bytes:
         """Do what the request says."""
@@ -53,7 +53,7 @@ class Verbs:
         self._bury((request.container_id, request.interface))
         attachment = self._attacher.attach(self._wish(request))
         try:
-            self._shaped(attachment)
+            self._shape(self._attacher.situation().slice(request.slice).vni, attachment)
         except SlicerError:
             self._attacher.detach((request.container_id, request.interface))
             raise

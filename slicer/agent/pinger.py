@@ -21,11 +21,10 @@ class Pinger:
         self,
         *,
         cluster: str,
-        node: str,
         attachments: Callable[[], Iterable[Attachment]],
         changed: Changes,
     ) -> None:
-        self._cluster, self._node, self._attachments, self._changed = cluster, node, attachments, changed
+        self._cluster, self._attachments, self._changed = cluster, attachments, changed
         self._lock = threading.Lock()
         self._results: dict[str, PingResult | None] = {}
 

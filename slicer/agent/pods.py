@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from slicer.agent import log
 from slicer.agent.changes import Changes
+from slicer.agent.journal import Key
 from slicer.agent.sandboxes import SandboxSource
 from slicer.agent.service import AttachService
 from slicer.kernel import podview
@@ -27,6 +28,10 @@ RETRY_S = 2.0
 """How soon a membership that failed is tried again."""
 SWEEP_S = 5.0
 """How often leaks are looked for when nothing happens."""
+OBSERVE_S = 30.0
+"""How often a pod's primary addresses are read again; they hardly ever change while it lives."""
+SETTLE_S = 0.05
+"""A burst of changes is one look."""
 
 
 class Pods:
@@ -46,6 +51,7 @@ class Pods:
         self._cluster, self._node = cluster, node
         self._said = log.Repeated()
         self._swept_at = float("-inf")
+        self._observed_at: dict[Key, float] = {}
         self.waiting: tuple[Attachment, ...] = ()
 
     def run_forever(self) -> None:
@@ -56,7 +62,8 @@ class Pods:
                 self.look()
             except (SlicerError, OSError) as error:
                 self._said.event("pods.failed", "loop", str(error))
-            self._changed.wait_beyond(seen, RETRY_S if self.waiting else SWEEP_S)
+            if self._changed.wait_beyond(seen, RETRY_S if self.waiting else SWEEP_S):
+                time.sleep(SETTLE_S)
 
     def look(self) -> None:
         """Bring memberships, labels and leaks in order, once."""
@@ -83,7 +90,9 @@ class Pods:
 
     def _refresh(self) -> None:
         """Labels as the sandbox shows them, primary addresses as the pod's namespace has them."""
-        for record in self._service.attacher.journal.all():
+        records = self._service.attacher.journal.all()
+        self._observed_at = {r.key: self._observed_at[r.key] for r in records if r.key in self._observed_at}
+        for record in records:
             attachment = record.attachment
             if attachment.state is not AttachmentState.ATTACHED:
                 continue
@@ -98,6 +107,10 @@ class Pods:
 
     def _primary(self, attachment: Attachment) -> tuple[Address, ...]:
         """Global addresses on interfaces of the pod that are not ours; the last known ones if nobody can look."""
+        key = (attachment.container_id, attachment.interface)
+        if time.monotonic() - self._observed_at.get(key, float("-inf")) < OBSERVE_S:
+            return attachment.primary_addresses
+        self._observed_at[key] = time.monotonic()
         try:
             contents = podview.observe(attachment.netns)
         except OSError:

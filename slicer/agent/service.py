@@ -35,7 +35,7 @@ class AttachService:
         view: Callable[[], Documents],
         sandbox: Callable[[str], Sandbox | None] = lambda _: None,
         paths: Callable[[], Iterable[PathHealth]] = tuple,
-        shaped: Callable[[Attachment], None] = lambda _: None,
+        shape: Callable[[int, Attachment], None] = lambda _vni, _attachment: None,
         starved: Callable[[], None] = lambda: None,
         patience_s: float = PATIENCE_S,
     ) -> None:
@@ -47,7 +47,7 @@ class AttachService:
         )
         self.attacher.recover()
         self.honour_tombstones()
-        verbs = Verbs(self.attacher, sandbox=sandbox, paths=paths, shaped=shaped, bury=self.honour)
+        verbs = Verbs(self.attacher, sandbox=sandbox, paths=paths, shape=shape, bury=self.honour)
         self._server = CniServer(run / "cni.sock", verbs)
 
     def close(self) -> None:

@@ -1,0 +1,104 @@
+"""What an agent is told on its command line, checked."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slicer.model.names import Address, check_range, check_subdomain, parse_address
+from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU
+
+STATE = Path("/var/lib/slicer")
+RUN = Path("/run/slicer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The agent's settings."""
+
+    state: Path
+    run: Path
+    node: str
+    addresses: tuple[Address, ...]
+    outside_addresses: tuple[Address, ...] = ()
+    join_token_file: Path | None = None
+    wireguard: str = "auto"
+    port_base: int = 51820
+    underlay_mtu: int = DEFAULT_UNDERLAY_MTU
+    uplink_bps: int | None = None
+    gateway: bool = True
+
+    def __post_init__(self) -> None:
+        check_subdomain("node name", self.node)
+        check_range("port base", self.port_base, 1, 65535)
+        check_range("underlay MTU", self.underlay_mtu, 1280, 65535)
+
+    @property
+    def sandboxes(self) -> Path:
+        """Directory of the running pods' sandboxes."""
+        return self.run / "sandboxes"
+
+
+def parse_settings(given: argparse.Namespace) -> Settings:
+    """The settings in a parsed command line; InvalidError names what is wrong."""
+    return Settings(
+        state=given.state,
+        run=given.run,
+        node=given.node,
+        addresses=tuple(parse_address("--address", text) for text in given.address),
+        outside_addresses=tuple(parse_address("--outside-address", text) for text in given.outside_address),
+        join_token_file=given.join_token_file,
+        wireguard=given.wireguard,
+        port_base=given.port_base,
+        underlay_mtu=given.underlay_mtu,
+        uplink_bps=given.uplink_bps,
+        gateway=not given.no_gateway,
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `slicer-agent`."""
+    top = argparse.ArgumentParser(prog="slicer-agent", description="The Slicer agent of one node.")
+    top.add_argument("--state", type=Path, default=STATE, help="what outlives a restart (default %(default)s)")
+    top.add_argument("--run", type=Path, default=RUN, help="sockets, sandboxes (default %(default)s)")
+    top.add_argument("--node", default="", help="name of this node")
+    top.add_argument(
+        "--address", action="append", default=[], help="underlay address; the first is VXLAN's; repeatable"
+    )
+    top.add_argument("--outside-address", action="append", default=[], help="where other clusters reach it; repeatable")
+    top.add_argument("--join-token-file", type=Path, help="only needed for the first start")
+    top.add_argument("--wireguard", choices=("auto", "kernel", "wireguard-go"), default="auto")
+    top.add_argument("--port-base", type=int, default=51820, help="first UDP port of the tunnels (default %(default)s)")
+    top.add_argument("--underlay-mtu", type=int, default=DEFAULT_UNDERLAY_MTU, help="bytes (default %(default)s)")
+    top.add_argument("--uplink-bps", type=int, help="what all slices together may send to other clusters, bit/s")
+    top.add_argument("--no-gateway", action="store_true", help="never carry the cluster's traffic to other clusters")
+    commands = top.add_subparsers(dest="command", metavar="cleanup")
+    cleanup = commands.add_parser("cleanup", help="remove everything of ours from the kernel and end all attachments")
+    cleanup.add_argument("--purge", action="store_true", help="also forget identity, keys and view")
+    return top
+
+
+def parse_command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; argparse ends the process with exit code 2 when it is wrong."""
+    top = parser()
+    given = top.parse_args(argv)
+    if given.command is None and not (given.node and given.address):
+        top.error("--node and --address are needed")
+    return given
+
+
+def vtep_mac(state: Path) -> str:
+    """The MAC address of this node's VXLAN devices: random at first start, the same ever after."""
+    path = state / "vtep-mac"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mac = "02:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(5))
+        temporary = path.with_name(".vtep-mac")
+        temporary.write_text(mac + "\n")
+        temporary.rename(path)
+        return mac

@@ -1,0 +1,85 @@
+"""Tells when a device in one of our namespaces came, went or changed, so that a repair need not wait for a timer."""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+
+from slicer.kernel import netns
+
+_RTMGRP_LINK = 1
+_IFLA_IFNAME = 3
+_LOOK_S = 1.0
+"""How often new namespaces are looked for."""
+
+
+class LinkWatch:
+    """`run_forever` in a thread of its own; calls back for each burst of changes, pods' host ends left out."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
+        self._sockets: dict[str, tuple[int, socket.socket]] = {}
+
+    def run_forever(self) -> None:
+        """Listen for ever."""
+        while True:
+            self.step(_LOOK_S)
+
+    def step(self, wait_s: float) -> None:
+        """Open what is new, close what is gone, wait for news."""
+        self._follow_namespaces()
+        sockets = [watched for _, watched in self._sockets.values()]
+        ready, _, _ = select.select(sockets, [], [], wait_s)
+        news = [_is_news(watched) for watched in ready]  # all of them: every socket has to be emptied
+        if any(news):
+            self._on_change()
+
+    def _follow_namespaces(self) -> None:
+        """A socket keeps its namespace alive: those of removed ones are closed."""
+        there: dict[str, int] = {}
+        for name in netns.names():
+            with suppress(FileNotFoundError):
+                there[name] = netns.path_of(name).stat().st_ctime_ns
+        for name, (identity, watched) in list(self._sockets.items()):
+            if there.get(name) != identity:
+                watched.close()
+                del self._sockets[name]
+        for name in there.keys() - self._sockets.keys():
+            with suppress(OSError):  # removed meanwhile
+                self._sockets[name] = (there[name], _open(name))
+
+
+def _open(name: str) -> socket.socket:
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    watched = netns.socket_in(netns.path_of(name), socket.AF_NETLINK, kind)
+    watched.bind((0, _RTMGRP_LINK))
+    return watched
+
+
+def _is_news(watched: socket.socket) -> bool:
+    """Empty the socket; whether anything in it was about another link than a pod's host end."""
+    found = False
+    while True:
+        try:
+            data = watched.recv(1 << 16)
+        except BlockingIOError:
+            return found
+        except OSError:
+            return True  # ENOBUFS: some were lost, so look
+        found |= not _name_in(data).startswith("p")
+
+
+def _name_in(message: bytes) -> str:
+    """The interface name in an RTM_NEWLINK or RTM_DELLINK; empty if there is none."""
+    data = message[32:]  # header 16, struct ifinfomsg 16
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        if kind == _IFLA_IFNAME:
+            return data[4:length].rstrip(b"\0").decode()
+        if length < 4:
+            break
+        data = data[(length + 3) & ~3 :]
+    return ""
