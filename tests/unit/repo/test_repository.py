@@ -42,6 +42,24 @@ def test_every_decision_is_indexed() -> None:
     assert sorted(linked) == pages
 
 
+def test_every_page_is_linked_from_the_index() -> None:
+    """Each page below docs/ is reached from docs/README.md, directly or by its directory's index."""
+    docs = ROOT / "docs"
+    index = (docs / "README.md").read_text()
+    pages = {page.relative_to(docs).as_posix() for page in docs.rglob("*.md") if page.parent.name != "decisions"}
+    linked = set(re.findall(r"\]\(([\w./-]+\.md)\)", index))
+
+    assert pages - {"README.md"} <= linked
+    assert "decisions/README.md" in linked
+
+
+def test_the_pipeline_runs_targets_that_exist() -> None:
+    """Each step of .ci/run is a target of the Makefile, check and test among them."""
+    steps = set(re.findall(r"^step ([a-z-]+)$", (ROOT / ".ci/run").read_text(), re.MULTILINE))
+
+    assert {"setup", "check", "test"} <= steps <= make_targets()
+
+
 def test_every_requirement_is_pinned() -> None:
     """Each dependency of pyproject.toml names one exact version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
