@@ -1,0 +1,209 @@
+"""The data plane of one node, in the kernel: observe, plan, diff, apply, read back.
+
+The agent owns one DataPlane. `reconcile` may be called at any time and as often as one likes; it never stops half
+way, and its outcome says what was changed and what is not as it should be. Calls are serialised; they may come from
+any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from slicer.kernel.apply import Applier
+from slicer.kernel.commands import Errors
+from slicer.kernel.keys import Keys
+from slicer.kernel.nft import NftReader
+from slicer.kernel.observer import Observed, Observer
+from slicer.kernel.wireguard import PeerState, PeerWish, Place
+from slicer.kernel.wireguard_choice import choose
+from slicer.model.attachments import Attachment, Bandwidth, TunnelHealth
+from slicer.model.clusters import Gateway
+from slicer.model.documents import Documents, of_kind
+from slicer.plan.dataplane import LocalState, LocalTunnel, plan_node, problems_of, slice_ns
+from slicer.plan.dataplane_commands import Change, render_endpoint
+from slicer.plan.dataplane_diff import POD_LINKS, diff
+from slicer.plan.dataplane_qos import plan_pod_rates, read_pod_rates, scope_of_pods
+from slicer.plan.dataplane_topology import pod_mtu
+from slicer.plan.dataplane_values import Item, NodePlan, Sysctl, plan_of
+
+_ROUNDS = 4
+"""An object that had to be made anew takes others along: those come back in the next round."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a reconcile did, as commands, and what is not as it should be now, in words."""
+
+    changes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+
+class DataPlane:
+    """Everything of ours in this node's kernel. `wireguard`: auto, kernel or wireguard-go."""
+
+    def __init__(self, *, state_dir: Path, run_dir: Path, wireguard: str = "auto", port_base: int = 51820) -> None:
+        self._lock = threading.RLock()
+        self._keys = Keys(state_dir, port_base)
+        self._wireguard = choose(wireguard, self._keys.public_of, run_dir / "wireguard")
+        nft = NftReader(run_dir / "nft.json")
+        self._observer = Observer(nft, self._wireguard)
+        self._applier = Applier(self._observer, nft, self._wireguard, self._keys)
+        self._rated: dict[tuple[str, str], Attachment] = {}
+        """Pods whose rates `set_pod_rates` set, by (slice, host interface), while their interface exists."""
+
+    @property
+    def wireguard_name(self) -> str:
+        """`kernel`, `wireguard-go`, or empty where there is none: then the node cannot be a gateway."""
+        return self._wireguard.name if self._wireguard else ""
+
+    def close(self) -> None:
+        """Let go of sockets; what is in the kernel stays and works on."""
+        with self._lock:
+            self._observer.close()
+
+    def ensure_keys(self, wanted: Iterable[tuple[int, int]]) -> tuple[LocalTunnel, ...]:
+        """Key and port for each wanted (set, index), sorted; made once, then always the same."""
+        with self._lock:
+            return self._keys.ensure(wanted)
+
+    def reconcile(self, view: Documents, local: LocalState) -> Outcome:
+        """Make the kernel what `view` and `local` ask for."""
+
+        def wish(observed: Observed) -> tuple[NodePlan, tuple[str, ...]]:
+            known = replace(local, attachments=self._attachments(local, observed))
+            present, missing = _with_pods(plan_node(view, known), observed)
+            return present, missing
+
+        with self._lock:
+            outcome = self._converge(wish, lambda plan: plan)
+            return replace(outcome, failures=(*problems_of(view, local), *outcome.failures))
+
+    def remove_everything(self) -> Outcome:
+        """Remove all of ours from the kernel (uninstall); keys and ports stay on disk."""
+        with self._lock:
+            self._rated.clear()
+            return self._converge(lambda _: (NodePlan(), ()), lambda plan: plan)
+
+    def set_pod_rates(self, vni: int, attachment: Attachment, local: LocalState) -> Outcome:
+        """Give one pod the rates of its attachment at once: at ADD, and when they change while it runs."""
+        ns = slice_ns(vni)
+
+        def wish(observed: Observed) -> tuple[NodePlan, tuple[str, ...]]:
+            known = [a for a in self._attachments(local, observed) if a.slice == attachment.slice]
+            plan = plan_of(plan_pod_rates(ns, known, local.leaf, pod_mtu(local.underlay_mtu)))
+            return _with_pods(plan, observed)
+
+        with self._lock:
+            self._rated[attachment.slice, attachment.host_interface] = attachment
+            return self._converge(wish, partial(scope_of_pods, ns))
+
+    def observe_pod_rates(self, vni: int, attachment: Attachment) -> Bandwidth:
+        """The rates that the kernel keeps for this pod now; bursts are not read back."""
+        with self._lock:
+            return read_pod_rates(self._observer.read().plan, slice_ns(vni), attachment)
+
+    def tunnel_health(self, view: Documents, cluster: str, node: str) -> tuple[TunnelHealth, ...]:
+        """What this gateway's devices say of each peer, in the order of the devices."""
+        ends = _far_ends(view, cluster)
+        with self._lock:
+            states = self._observer.read().wireguard
+        return tuple(
+            _health(cluster, node, ends[peer.public_key], peer)
+            for _, state in states
+            for peer in state.peers
+            if peer.public_key in ends
+        )
+
+    def retry_handshakes(self) -> int:
+        """Start afresh with each peer that never answered, and tell how many there are. To be called every second.
+
+        wireguard-go itself tries again only every five seconds; without a session nothing is lost by starting afresh.
+        """
+        with self._lock:
+            waiting = 0
+            for device, state in self._observer.read().wireguard:
+                fresh = [peer for peer in state.peers if peer.handshake_at_s is None and peer.endpoint]
+                waiting += len(fresh)
+                if fresh and self._wireguard:
+                    removed = [PeerWish(public_key=peer.public_key, remove=True) for peer in fresh]
+                    self._wireguard.set_peers(Place(device.ns, device.name), (*removed, *map(_again, fresh)))
+            return waiting
+
+    def _attachments(self, local: LocalState, observed: Observed) -> tuple[Attachment, ...]:
+        """The agent's list, which may be a moment old, with the pods whose rates were set meanwhile."""
+        present = {name for _, name in observed.pod_links}
+        self._rated = {key: pod for key, pod in self._rated.items() if key[1] in present}
+        known = {(a.slice, a.host_interface): a for a in local.attachments}
+        return tuple((known | self._rated).values())
+
+    def _converge(
+        self,
+        wish: Callable[[Observed], tuple[NodePlan, tuple[str, ...]]],
+        scope: Callable[[NodePlan], NodePlan],
+    ) -> Outcome:
+        """Apply differences until there are none, or nothing gets better. `scope` narrows what is looked at."""
+        done: list[Change] = []
+        errors: Errors = {}
+        sysctls: tuple[Sysctl, ...] = ()
+        for _ in range(_ROUNDS):
+            observed = self._observer.read(sysctls)
+            desired, missing = wish(observed)
+            if desired.sysctls != sysctls:
+                sysctls = desired.sysctls
+                observed = self._observer.read(sysctls)
+            changes = diff(desired, scope(observed.plan))
+            if not changes or changes == tuple(done[-len(changes) :]):
+                break
+            errors = self._applier.apply(changes)
+            done += changes
+        else:
+            changes = diff(wish(observed)[0], scope(self._observer.read(sysctls).plan))
+        failures = tuple(f"{change}: {errors.get(change, 'has no lasting effect')}" for change in changes)
+        return Outcome(changes=tuple(map(str, done)), failures=(*missing, *failures))
+
+
+def _with_pods(plan: NodePlan, observed: Observed) -> tuple[NodePlan, tuple[str, ...]]:
+    """The plan without what belongs to pods' interfaces that do not exist, and those in words."""
+    missing: set[str] = set()
+    kept: list[Item] = []
+    for item in plan.items():
+        dev = getattr(item, "dev", "")
+        if dev.startswith(POD_LINKS) and (item.ns, dev) not in observed.pod_links:
+            missing.add(f"pod interface {dev} is not in {item.ns}")
+        else:
+            kept.append(item)
+    return (plan_of(kept), tuple(sorted(missing))) if missing else (plan, ())
+
+
+def _far_ends(view: Documents, cluster: str) -> dict[str, Gateway]:
+    """Remote gateways by the public key of each of their devices."""
+    remote = [gateway for gateway in of_kind(view, Gateway) if gateway.cluster != cluster]
+    return {tunnel.public_key: gateway for gateway in remote for tunnel in gateway.tunnels}
+
+
+def _again(peer: PeerState) -> PeerWish:
+    return PeerWish(
+        public_key=peer.public_key,
+        endpoint=peer.endpoint,
+        allowed_ips=peer.allowed_ips,
+        keepalive_s=peer.keepalive_s,
+    )
+
+
+def _health(cluster: str, node: str, far: Gateway, peer: PeerState) -> TunnelHealth:
+    return TunnelHealth(
+        cluster=cluster,
+        node=node,
+        tunnel_set=far.tunnel_set,
+        index=far.slot,
+        remote_cluster=far.cluster,
+        remote_node=far.node,
+        endpoint=render_endpoint(peer.endpoint) if peer.endpoint else "",
+        handshake_at_s=peer.handshake_at_s,
+        rx_bytes=peer.rx_bytes,
+        tx_bytes=peer.tx_bytes,
+    )

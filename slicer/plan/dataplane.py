@@ -1,0 +1,79 @@
+"""The data plane of one node, planned: from the node's view and its own knowledge to every kernel object of ours.
+
+Pure. The agent calls `wanted_tunnels` (to make keys) and `plan_node`; `slicer.kernel.dataplane` puts the plan into
+the kernel. `docs/explain/data-plane.md` has the picture and the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from slicer.model.clusters import Gateway
+from slicer.model.documents import Documents, of_kind
+from slicer.model.slices import SliceState
+from slicer.plan.dataplane_qos import plan_pod_rates, plan_slice_rates
+from slicer.plan.dataplane_slice import plan_slice
+from slicer.plan.dataplane_topology import (
+    HostRoute,
+    LocalState,
+    LocalTunnel,
+    Topology,
+    has_cluster,
+    pod_mtu,
+    slice_ns,
+    topology_of,
+)
+from slicer.plan.dataplane_tunnel import plan_tunnels
+from slicer.plan.dataplane_values import Item, NodePlan, plan_of
+
+__all__ = [
+    "HostRoute",
+    "LocalState",
+    "LocalTunnel",
+    "plan_node",
+    "pod_mtu",
+    "problems_of",
+    "slice_ns",
+    "wanted_tunnels",
+]
+
+
+def wanted_tunnels(view: Documents, cluster: str, node: str) -> frozenset[tuple[int, int]]:
+    """(tunnel set, index) of each WireGuard device that this node needs: one for each slot that remote clusters use."""
+    states = [state for state in of_kind(view, SliceState) if has_cluster(state, cluster)]
+    gateways = of_kind(view, Gateway)
+    mine = {g.tunnel_set for g in gateways if (g.cluster, g.node) == (cluster, node)}
+    return frozenset(
+        (gateway.tunnel_set, gateway.slot)
+        for gateway in gateways
+        if gateway.cluster != cluster
+        and gateway.tunnel_set in mine
+        and any(
+            state.tunnel_set == gateway.tunnel_set
+            and has_cluster(state, cluster)
+            and has_cluster(state, gateway.cluster)
+            for state in states
+        )
+    )
+
+
+def plan_node(view: Documents, local: LocalState) -> NodePlan:
+    """Everything of ours that belongs on this node; the order of the input does not matter."""
+    return plan_of(_items(topology_of(view, local), local))
+
+
+def problems_of(view: Documents, local: LocalState) -> tuple[str, ...]:
+    """What `view` asks for and cannot be planned, in words."""
+    return topology_of(view, local).problems
+
+
+def _items(topology: Topology, local: LocalState) -> Iterator[Item]:
+    for here in topology.slices:
+        yield from plan_slice(here, local)
+        attachments = [attachment for attachment in local.attachments if attachment.slice == here.name]
+        yield from plan_pod_rates(here.ns, attachments, local.leaf, pod_mtu(local.underlay_mtu))
+    ours = [here for here in topology.slices if here.slot is not None]
+    for number in sorted({here.tunnel_set for here in ours}):
+        slices = [here for here in ours if here.tunnel_set == number]
+        yield from plan_tunnels(number, slices, topology, local)
+        yield from plan_slice_rates(number, slices, local)

@@ -1,0 +1,219 @@
+"""Where one node stands: each of its slices with its neighbours, gateways and remote clusters, out of the node's view.
+
+The first step of planning. What the view does not say yet (a gateway without keys, a node without blocks) is simply
+absent; what cannot work (no common address family) becomes a problem in words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slicer.model.attachments import Attachment
+from slicer.model.clusters import ClusterBlocks, Gateway, Node, NodeBlocks
+from slicer.model.documents import Documents, of_kind
+from slicer.model.names import Address, Prefix
+from slicer.model.slices import QosProfile, SliceState
+
+VXLAN_PORT = 4790
+"""UDP. Not 4789 (Calico, and the kernel's users by default) nor 8472 (Flannel, Cilium): two owners of one port in the
+host's namespace break each other. 4790 is registered for VXLAN-GPE, which no CNI uses and no driver offloads untold."""
+DEFAULT_UNDERLAY_MTU = 1500
+WIREGUARD_OVERHEAD = 80
+"""Bytes: IPv6 40, UDP 8, WireGuard 32. Counted for IPv6 always, so that an endpoint may change family."""
+VXLAN_OVERHEAD = {4: 50, 6: 70}
+"""Bytes by family of the underlay: IP, UDP 8, VXLAN 8, inner Ethernet 14."""
+
+
+def pod_mtu(underlay_mtu: int) -> int:
+    """MTU of pod interfaces and tunnels: VXLAN and WireGuard follow each other, they do not nest. 1420 for 1500."""
+    return underlay_mtu - WIREGUARD_OVERHEAD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalTunnel:
+    """A WireGuard device for which this node has a key and a port."""
+
+    tunnel_set: int
+    index: int
+    port: int
+    public_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRoute:
+    """A pod whose fixed address lies outside the block of the node that it runs on."""
+
+    slice: str
+    address: Address
+    node: str
+    """Node of this cluster that has the pod."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalState:
+    """What only the node itself knows."""
+
+    cluster: str
+    node: str
+    addresses: tuple[Address, ...]
+    """Underlay addresses; VXLAN uses the first."""
+    vtep_mac: str
+    tunnels: tuple[LocalTunnel, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    """Of this node, those that have their interface."""
+    host_routes: tuple[HostRoute, ...] = ()
+    underlay_mtu: int = DEFAULT_UNDERLAY_MTU
+    uplink_bps: int | None = None
+    """What all slices together may send to other clusters; None where nobody said."""
+    vxlan_port: int = VXLAN_PORT
+    leaf: str = "pfifo"
+    """Queue of each HTB class: fq_codel where the kernel has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """Another node of this cluster, in one slice."""
+
+    node: str
+    blocks: tuple[Prefix, ...]
+    routers: tuple[Address, ...]
+    underlay: Address
+    mac: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """Another cluster, in one slice."""
+
+    cluster: str
+    blocks: tuple[Prefix, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceHere:
+    """A slice as this node sees it."""
+
+    name: str
+    vni: int
+    tunnel_set: int
+    prefixes: tuple[Prefix, ...]
+    qos: QosProfile | None
+    own_blocks: tuple[Prefix, ...]
+    """Of this cluster."""
+    routers: tuple[Address, ...]
+    """Of this node; empty until it has blocks."""
+    neighbours: tuple[Neighbour, ...]
+    remotes: tuple[Remote, ...]
+    gateways: tuple[str, ...]
+    """Nodes of this cluster that carry the slice's tunnel set, by slot."""
+    slot: int | None
+    """This node's slot in the tunnel set; None if it is no gateway."""
+
+    @property
+    def ns(self) -> str:
+        """The slice's namespace on every node."""
+        return slice_ns(self.vni)
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """Families of the slice, 4 before 6."""
+        return tuple(sorted(prefix.version for prefix in self.prefixes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """All slices of the node, sorted by VNI; the gateways of other clusters; and what is wrong."""
+
+    slices: tuple[SliceHere, ...]
+    remote_gateways: tuple[Gateway, ...]
+    problems: tuple[str, ...]
+
+
+def slice_ns(vni: int) -> str:
+    """Name of a slice's namespace."""
+    return f"s-{vni:06x}"
+
+
+def tunnel_ns(tunnel_set: int) -> str:
+    """Name of a tunnel set's namespace."""
+    return f"t-{tunnel_set:02x}"
+
+
+def tunnel_device(tunnel_set: int, index: int) -> str:
+    """Name of a WireGuard device; unique on the node."""
+    return f"w{tunnel_set}.{index}"
+
+
+def has_cluster(state: SliceState, cluster: str) -> bool:
+    """Whether `cluster` is a member of the slice; a slice that names none has all."""
+    return not state.spec.clusters or cluster in state.spec.clusters
+
+
+def topology_of(view: Documents, local: LocalState) -> Topology:
+    """What `view` means for this node."""
+    problems: list[str] = []
+    neighbours = _underlay_neighbours(view, local, problems)
+    states = sorted(of_kind(view, SliceState), key=lambda state: state.vni)
+    here = [_slice_here(view, local, state, neighbours) for state in states if has_cluster(state, local.cluster)]
+    remote = tuple(gateway for gateway in of_kind(view, Gateway) if gateway.cluster != local.cluster)
+    return Topology(slices=tuple(here), remote_gateways=remote, problems=tuple(problems))
+
+
+def _underlay_neighbours(view: Documents, local: LocalState, problems: list[str]) -> dict[str, tuple[Node, Address]]:
+    """The other nodes of the cluster that VXLAN can reach, with the address to use."""
+    found: dict[str, tuple[Node, Address]] = {}
+    for node in of_kind(view, Node):
+        if node.cluster != local.cluster or node.name == local.node:
+            continue
+        address = next((a for a in node.addresses if a.version == local.addresses[0].version), None)
+        if address is None:
+            problems.append(f"node {node.name} has no IPv{local.addresses[0].version} address, which VXLAN uses here")
+        else:
+            found[node.name] = (node, address)
+    return found
+
+
+def _slice_here(
+    view: Documents, local: LocalState, state: SliceState, nodes: dict[str, tuple[Node, Address]]
+) -> SliceHere:
+    name = state.spec.name
+    blocks = {held.cluster: held.blocks for held in of_kind(view, ClusterBlocks) if held.slice == name}
+    held = {n.node: n for n in of_kind(view, NodeBlocks) if n.slice == name and n.cluster == local.cluster}
+    gateways = _gateways(view, local.cluster, state.tunnel_set)
+    mine = held.get(local.node)
+    return SliceHere(
+        name=name,
+        vni=state.vni,
+        tunnel_set=state.tunnel_set,
+        prefixes=tuple(sorted(state.spec.prefixes, key=_by_family)),
+        qos=state.spec.qos,
+        own_blocks=blocks.get(local.cluster, ()),
+        routers=mine.router_addresses() if mine else (),
+        neighbours=tuple(_neighbour(held[n], *nodes[n]) for n in sorted(held) if n in nodes),
+        remotes=tuple(
+            Remote(cluster=c, blocks=tuple(sorted(blocks[c], key=_by_family)))
+            for c in sorted(blocks)
+            if c != local.cluster and has_cluster(state, c)
+        ),
+        gateways=tuple(gateway.node for gateway in gateways),
+        slot=next((gateway.slot for gateway in gateways if gateway.node == local.node), None),
+    )
+
+
+def _gateways(view: Documents, cluster: str, tunnel_set: int) -> list[Gateway]:
+    found = [g for g in of_kind(view, Gateway) if (g.cluster, g.tunnel_set) == (cluster, tunnel_set)]
+    return sorted(found, key=lambda gateway: gateway.slot)
+
+
+def _neighbour(held: NodeBlocks, node: Node, underlay: Address) -> Neighbour:
+    return Neighbour(
+        node=node.name,
+        blocks=tuple(sorted(held.blocks, key=_by_family)),
+        routers=held.router_addresses(),
+        underlay=underlay,
+        mac=node.vtep_mac,
+    )
+
+
+def _by_family(prefix: Prefix) -> tuple[int, int, int]:
+    return (prefix.version, int(prefix.network_address), prefix.prefixlen)
