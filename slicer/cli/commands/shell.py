@@ -1,0 +1,49 @@
+"""`completion` and `lab`: what belongs to the shell and to this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slicer.cli.errors import cured
+from slicer.model.errors import InvalidError
+
+COMPLETE_VARIABLE = "_SLICECTL_COMPLETE"
+PROGRAMS = ("slicectl", "kubectl-slicer")
+SHELLS = ("bash", "zsh", "fish")
+
+
+def program_name() -> str:
+    """The name under which the user called us: help and completion speak of it."""
+    called = Path(sys.argv[0]).name
+    return called if called in PROGRAMS else PROGRAMS[0]
+
+
+def completion(
+    shell: Annotated[
+        str, typer.Argument(metavar="SHELL", help="bash, zsh or fish.", autocompletion=lambda: list(SHELLS))
+    ],
+) -> None:
+    """Print the completion script of a shell; names are completed from the server.
+
+    bash: source <(slicectl completion bash)   zsh: the same with zsh   fish: slicectl completion fish | source
+    """
+    from typer._completion_shared import get_completion_script
+
+    if shell not in SHELLS:
+        raise cured(InvalidError(f"shell {shell!r} is not one of {', '.join(SHELLS)}"), "slicectl completion bash")
+    print(get_completion_script(prog_name=program_name(), complete_var=COMPLETE_VARIABLE, shell=shell))
+
+
+def lab(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="COMMAND …", help="Without any: what the lab can do.")
+    ] = None,
+) -> None:
+    """Clusters on this machine, to try Slicer and to test with: up, run, exec, status, down."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "slicer.lab", *(arguments or ["--help"])])  # noqa: S606 - the lab's own process, on this terminal

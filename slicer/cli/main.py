@@ -1,0 +1,111 @@
+"""`slicectl`: the table of its commands, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from slicer.cli import complete, errors
+from slicer.cli.commands import contexts, health, joining, members, pinging, services, shell, showing, slices
+
+HELP = {"help_option_names": ["-h", "--help"]}
+EPILOG = "Exit codes: 0 done, 2 wrong input, 4 not found, 5 conflict, 6 denied, 7 unavailable, 8 wait timed out."
+DECLARE, LOOK, REST = "Slices", "Looking", "Setting up"
+
+
+def _group(help_: str) -> typer.Typer:
+    return typer.Typer(help=help_, no_args_is_help=True, add_completion=False, context_settings=HELP)
+
+
+app = typer.Typer(
+    name="slicectl",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings=HELP,
+    epilog=EPILOG,
+)
+member = _group("Which pods belong to a slice.")
+qos = _group("Bandwidth of a slice between clusters.")
+config = _group("Which hub slicectl talks to.")
+
+
+@app.callback()
+def root(
+    context: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            envvar="SLICER_CONTEXT",
+            help="Which hub, of the configuration or a running lab.",
+            autocompletion=complete.contexts,
+        ),
+    ] = None,
+    server: Annotated[str | None, typer.Option(metavar="URL", help="Another server than the context's.")] = None,
+    ca: Annotated[Path | None, typer.Option(metavar="FILE", help="The server's CA, PEM.")] = None,
+    token_file: Annotated[Path | None, typer.Option(metavar="FILE", help="File with the bearer token.")] = None,
+) -> None:
+    """Private networks for chosen pods, across Kubernetes clusters."""
+    del context, server, ca, token_file  # read from the root context when a command connects
+
+
+app.command("create-slice", rich_help_panel=DECLARE)(slices.create_slice)
+app.command("delete-slice", rich_help_panel=DECLARE)(slices.delete_slice)
+app.add_typer(member, name="member", rich_help_panel=DECLARE)
+member.command("add")(members.add)
+member.command("remove")(members.remove)
+member.command("list")(members.list_)
+app.command("export", rich_help_panel=DECLARE)(services.export)
+app.command("unexport", rich_help_panel=DECLARE)(services.unexport)
+app.add_typer(qos, name="qos", rich_help_panel=DECLARE)
+qos.command("set")(slices.qos_set)
+
+app.command("status", rich_help_panel=LOOK)(health.status)
+app.command("get", rich_help_panel=LOOK)(showing.get)
+app.command("describe", rich_help_panel=LOOK)(showing.describe)
+app.command("ping", rich_help_panel=LOOK)(pinging.ping)
+app.command("whois", rich_help_panel=LOOK)(showing.whois)
+
+app.command("join-token", rich_help_panel=REST)(joining.join_token)
+app.add_typer(config, name="config", rich_help_panel=REST)
+config.command("view")(contexts.view)
+config.command("use-context")(contexts.use_context)
+config.command("set-context")(contexts.set_context)
+app.command("lab", rich_help_panel=REST, context_settings={"ignore_unknown_options": True, "help_option_names": []})(
+    shell.lab
+)
+app.command("completion", rich_help_panel=REST)(shell.completion)
+app.command("version", rich_help_panel=REST)(health.version)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run slicectl and end the process with its exit code."""
+    sys.exit(run(argv))
+
+
+def run(argv: list[str] | None = None) -> int:
+    """Run slicectl; the exit code. Nothing but Exit and the interpreter's end leaves here."""
+    try:
+        app(args=argv, prog_name=shell.program_name(), complete_var=shell.COMPLETE_VARIABLE)
+    except SystemExit as end:
+        return _code(end.code)
+    except BrokenPipeError:
+        # Whoever read our output has gone: nobody is left to tell; the interpreter must not complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return errors.report(error)
+    return 0
+
+
+def _code(code: Any) -> int:
+    return code if isinstance(code, int) else int(code is not None)
+
+
+if __name__ == "__main__":
+    main()

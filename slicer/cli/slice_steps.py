@@ -1,0 +1,61 @@
+"""How far a slice is, as steps: what `create-slice --wait` waits for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Any
+
+from slicer.cli.columns import reach, text_of
+from slicer.cli.progress import Step
+
+Resource = dict[str, Any]
+Pair = tuple[str, str]
+
+
+def cluster_pairs(resource: Resource) -> list[Pair]:
+    """Both directions between all clusters that the slice has now."""
+    return list(permutations(sorted(cluster["name"] for cluster in _clusters(resource)), 2))
+
+
+def pairs_up(resource: Resource) -> set[Pair]:
+    """The directions in which at least one node has measured that packets pass."""
+    paths = reach(resource, "status", "paths") or []
+    return {(path["cluster"], path["remote_cluster"]) for path in paths if path["up"]}
+
+
+def steps_of(resource: Resource) -> Sequence[Step]:
+    """Blocks, gateways, packets: in the order in which they come about."""
+    clusters = _clusters(resource)
+    return (
+        Step(title="slice declared", done=True, detail=f"{text_of(reach(resource, 'spec', 'prefixes'))}"),
+        _given("address blocks", "blocks", clusters),
+        _given("gateways", "gateways", clusters),
+        _packets(resource),
+    )
+
+
+def _clusters(resource: Resource) -> list[Resource]:
+    return list(reach(resource, "status", "clusters") or ())
+
+
+def _given(title: str, field: str, clusters: list[Resource]) -> Step:
+    missing = [cluster["name"] for cluster in clusters if not cluster.get(field)]
+    if missing or not clusters:
+        waiting = f"cluster {', '.join(missing)} has none" if missing else "no cluster is in the slice yet"
+        return Step(title=title, done=False, detail=waiting)
+    return Step(title=title, done=True, detail="; ".join(f"{c['name']} {text_of(_names(c[field]))}" for c in clusters))
+
+
+def _names(values: list[Any]) -> list[Any]:
+    return [value.get("node", value) if isinstance(value, dict) else value for value in values]
+
+
+def _packets(resource: Resource) -> Step:
+    pairs, passed = cluster_pairs(resource), pairs_up(resource)
+    missing = [f"{a} → {b}" for a, b in pairs if (a, b) not in passed]
+    detail = f"{len(pairs) - len(missing)} of {len(pairs)} directions"
+    if missing:
+        detail += f", not yet {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}"
+    done = bool(_clusters(resource)) and not missing
+    return Step(title="packets between clusters", done=done, detail=detail if pairs else "one cluster only")
