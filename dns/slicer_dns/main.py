@@ -15,7 +15,6 @@ from slicer_dns.logs import start_logging
 from slicer_dns.metrics import as_values, serve_metrics
 from slicer_dns.options import Options, parse_options
 from slicer_dns.server import Server
-from slicer_dns.views import read_view
 
 LOG = logging.getLogger("slicer_dns")
 
@@ -35,27 +34,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _run(options: Options, server: Server) -> int:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
-    reload = asyncio.Event()
+    again = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _end, ended, 0)
-    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    loop.add_signal_handler(signal.SIGHUP, again.set)
     loop.add_signal_handler(signal.SIGUSR1, lambda: LOG.info("counters", extra=dict(as_values(server.status()))))
     for sentinel in server.worker_sentinels():
         loop.add_reader(sentinel, _worker_died, ended)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop)
-        if options.view_file is not None:
-            await server.show(read_view(options.view_file))
         server.start()
         await server.listen_tcp()
         if options.metrics is not None:
             metrics = await serve_metrics(str(options.metrics.address), options.metrics.port, server.status)
             stack.callback(metrics.close)
             LOG.info("metrics_listening", extra={"port": metrics.sockets[0].getsockname()[1]})
-        source = asyncio.create_task(_follow(options, server, reload))
+        source = asyncio.create_task(_follow(options, server, again))
+        stack.push_async_callback(_cancel, source)
         source.add_done_callback(partial(_source_ended, ended))
-        stack.callback(source.cancel)
-        LOG.info("started", extra={"synced": server.zones.snapshot is not None, "processes": options.processes})
         code = await ended
         for sentinel in server.worker_sentinels():
             loop.remove_reader(sentinel)
@@ -63,23 +59,32 @@ async def _run(options: Options, server: Server) -> int:
     return code
 
 
-async def _follow(options: Options, server: Server, reload: asyncio.Event) -> None:
-    """Keeps the zones as the source of the view says."""
-    while True:
-        await reload.wait()
-        reload.clear()
-        if options.view_file is None:
-            continue
-        try:
-            await server.show(read_view(options.view_file))
-        except SlicerError as error:
-            LOG.warning("view_kept", extra={"error": error.message})
+async def _follow(options: Options, server: Server, again: asyncio.Event) -> None:
+    """Keeps the zones as their source says, until it is cancelled."""
+    from slicer_dns.sources import follow_file, member_source
+
+    if options.view_file is not None:
+        again.set()
+        await follow_file(options.view_file, server.show, again)
+    elif options.state is not None:
+        async with member_source(options.state, options.join_token_file, server.show):
+            await asyncio.Event().wait()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _source_ended(ended: asyncio.Future[int], source: asyncio.Task[None]) -> None:
-    if not source.cancelled() and source.exception() is not None:
-        LOG.error("source_failed", exc_info=source.exception())
-        _end(ended, 1)
+    if source.cancelled():
+        return
+    error = source.exception()
+    if isinstance(error, SlicerError):
+        LOG.error("source_failed", extra={"error": error.message, "reason": error.reason})
+    else:
+        LOG.error("source_failed", exc_info=error)
+    _end(ended, 1)
 
 
 def _worker_died(ended: asyncio.Future[int]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
+from slicer.model.documents import Documents
 from slicer.model.names import Address
 from slicer.plan.zones import plan_zones
 from slicer_dns.lookup import Zones
@@ -16,7 +18,6 @@ from slicer_dns.metrics import Status
 from slicer_dns.options import Listen, Options
 from slicer_dns.tcp import TcpServer
 from slicer_dns.udp import UdpLoop, open_udp
-from slicer_dns.views import View
 from slicer_dns.workers import Worker, start_worker
 
 LOG = logging.getLogger("slicer_dns.server")
@@ -24,6 +25,14 @@ SWITCH_INTERVAL_S = 0.0002
 """How long a thread that plans may keep the interpreter from the UDP loop; Python's 5 ms would be felt by every
 asker.
 """
+
+
+class Sink(Protocol):
+    """A part that answers from zones."""
+
+    def publish(self, zones: Zones) -> None:
+        """From now on answers come from `zones`. May be called from any thread."""
+        ...
 
 
 class Server:
@@ -44,6 +53,8 @@ class Server:
         self._loops = [UdpLoop(sock, self.zones, options.trusted) for sock in sockets]
         self._threads = [threading.Thread(target=loop.run, name="udp", daemon=True) for loop in self._loops]
         self.tcp = TcpServer(self.zones, options.trusted)
+        self._sinks: Sequence[Sink] = (*self._loops, *self._workers, self.tcp)
+        self._swapping = threading.Lock()
 
     def start(self) -> None:
         """Answers UDP from now on: SERVFAIL until there is a view."""
@@ -56,19 +67,20 @@ class Server:
             await self.tcp.listen(str(each.address), each.port)
             LOG.info("listening", extra={"address": str(each.address), "port": each.port})
 
-    async def show(self, view: View) -> None:
-        """Answers from `view` from now on. Planned aside; a view without news for us changes nothing."""
-        snapshot = await asyncio.to_thread(plan_zones, view.documents)
-        if snapshot == self.zones.snapshot:
-            return
-        self.zones = replace(self.zones, snapshot=snapshot, serial=view.revision)
-        self.swaps += 1
-        self.tcp.publish(self.zones)
-        for loop in self._loops:
-            loop.publish(self.zones)
-        for worker in self._workers:
-            worker.publish(self.zones)
-        LOG.info("zones_swapped", extra={"revision": view.revision, "zones": len(snapshot.zones)})
+    def show(self, documents: Documents) -> None:
+        """Answers from this view from now on; may be called from any thread.
+
+        Planned aside; a view without news for us changes nothing. The serial is the time of the swap, as CoreDNS's is.
+        """
+        snapshot = plan_zones(documents)
+        with self._swapping:
+            if snapshot == self.zones.snapshot:
+                return
+            self.zones = replace(self.zones, snapshot=snapshot, serial=int(time.time()))
+            self.swaps += 1
+            for sink in self._sinks:
+                sink.publish(self.zones)
+        LOG.info("zones_swapped", extra={"documents": len(documents), "zones": len(snapshot.zones)})
 
     def status(self) -> Status:
         """Counters of all processes, and what is served now."""

@@ -11,7 +11,7 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 
@@ -29,19 +29,23 @@ COUNT = "count"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """A process that answers UDP. Not for several threads at once."""
+    """A process that answers UDP."""
 
     process: ForkProcess
     pipe: Connection
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """One message, and its answer, at a time."""
 
     def publish(self, zones: Zones) -> None:
         """From soon on the worker's answers come from `zones`."""
-        self.pipe.send(zones)
+        with self.lock:
+            self.pipe.send(zones)
 
     def counts(self) -> list[Counts]:
         """What its loops have done."""
-        self.pipe.send(COUNT)
-        counts: list[Counts] = self.pipe.recv()
+        with self.lock:
+            self.pipe.send(COUNT)
+            counts: list[Counts] = self.pipe.recv()
         return counts
 
     def stop(self) -> None:
