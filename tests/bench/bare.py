@@ -6,13 +6,13 @@ machine A  eth0 ---- underlay ---- eth0  machine B
 
 from __future__ import annotations
 
-import socket
 import tempfile
+from base64 import b64encode
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from tests.bench.lab import Lab, capture, until
+from tests.bench.lab import Lab, capture
 from tests.bench.network import Path as Route
 
 MTU = 1420
@@ -21,11 +21,17 @@ WIREGUARD_PORT, OPENVPN_PORT, VXLAN_PORT = 40001, 40002, 40003
 
 
 def wireguard(lab: Lab, one: str, two: str) -> Route:
-    """One wireguard-go tunnel between two machines, the same program that the agents use."""
+    """One WireGuard tunnel between two machines, by the same back end that the agents use."""
     keys = {machine: X25519PrivateKey.generate() for machine in (one, two)}
     for machine, peer, address in ((one, two, "192.0.2.1"), (two, one, "192.0.2.2")):
-        lab.run(machine, "wireguard-go", "bare0")
-        _configure(lab, machine, keys[machine], keys[peer], _underlay(lab, peer))
+        job = {
+            "private_key": b64encode(keys[machine].private_bytes_raw()).decode(),
+            "public_key": b64encode(keys[peer].public_key().public_bytes_raw()).decode(),
+            "endpoint": _underlay(lab, peer),
+            "port": WIREGUARD_PORT,
+            "mtu": MTU,
+        }
+        lab.python(machine, "tests.bench.bare_worker", job, timeout_s=30)
         _up(lab, machine, "bare0", address)
     return Route(client=one, server=two, address="192.0.2.2")
 
@@ -65,23 +71,6 @@ def _underlay(lab: Lab, machine: str) -> str:
 def _up(lab: Lab, machine: str, device: str, address: str) -> None:
     lab.run(machine, "ip", "address", "add", f"{address}/30", "dev", device)
     lab.run(machine, "ip", "link", "set", device, "mtu", str(MTU), "up")
-
-
-def _configure(lab: Lab, machine: str, own: X25519PrivateKey, peer: X25519PrivateKey, endpoint: str) -> None:
-    # https://www.wireguard.com/xplatform/#configuration-protocol
-    request = (
-        f"set=1\nprivate_key={own.private_bytes_raw().hex()}\nlisten_port={WIREGUARD_PORT}\n"
-        f"public_key={peer.public_key().public_bytes_raw().hex()}\n"
-        f"endpoint={endpoint}:{WIREGUARD_PORT}\nallowed_ip=192.0.2.0/24\n\n"
-    )
-    control = Path(f"/proc/{lab.pid(machine)}/root/run/wireguard/bare0.sock")
-    until(control.exists, f"wireguard-go on {machine} listens")
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(control))
-        connection.sendall(request.encode())
-        answer = connection.recv(4096).decode()
-    if "errno=0\n" not in answer:
-        raise OSError(f"wireguard-go on {machine} refused its configuration: {answer.strip()}")
 
 
 def _certificate(directory: Path, machine: str) -> str:
