@@ -16,12 +16,14 @@ def parse_list(values: list[str]) -> tuple[str, ...]:
     return tuple(word.strip() for value in values for word in value.split(",") if word.strip())
 
 
-def parse_namespaced(what: str, text: str) -> tuple[str, str]:
-    """(namespace, name) of `ns/name`; a bare name lies in `default`, as kubectl has it."""
+def parse_namespaced(what: str, text: str, namespace_option: str | None = None) -> tuple[str, str]:
+    """(namespace, name) of `ns/name`; a bare name lies in the option's namespace or `default`, as kubectl has it."""
     namespace, slash, name = text.rpartition("/")
     if not name or (slash and not namespace) or "/" in namespace:
         raise InvalidError(f"{what} {text!r} is not NAMESPACE/NAME")
-    return namespace or "default", name
+    if namespace and namespace_option not in {None, namespace}:
+        raise InvalidError(f"{what} {text!r} lies in namespace {namespace}, but --namespace says {namespace_option}")
+    return namespace or namespace_option or "default", name
 
 
 def parse_pod(what: str, text: str) -> tuple[str | None, str, str]:

@@ -21,12 +21,16 @@ Service = Annotated[
     str,
     typer.Argument(metavar="NS/NAME", help="Namespace and name of the service.", autocompletion=complete.services),
 ]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", metavar="NS", help="Namespace, if it does not stand before the name.")
+]
 
 
 def export(
     ctx: typer.Context,
     slice_name: options.SliceName,
     service: Annotated[str, typer.Argument(metavar="NS/NAME", help="Namespace and name of the service.")],
+    namespace: Namespace = None,
     selector: Annotated[
         list[str] | None, typer.Option("--selector", "-l", metavar="K=V", help="Labels of the pods behind it.")
     ] = None,
@@ -44,7 +48,7 @@ def export(
     output: options.Output = None,
 ) -> None:
     """Give the pods with these labels a common DNS name on the slice."""
-    namespace, name = parse_namespaced("service", service)
+    namespace, name = parse_namespaced("service", service, namespace)
     if not selector:
         error = InvalidError(f"service {service} needs the labels of its pods")
         raise cured(error, f"slicectl export {slice_name} {service} --selector app={name}")
@@ -65,10 +69,14 @@ def export(
 
 
 def unexport(
-    ctx: typer.Context, slice_name: options.SliceName, service: Service, dry_run: options.DryRun = False
+    ctx: typer.Context,
+    slice_name: options.SliceName,
+    service: Service,
+    namespace: Namespace = None,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Take a service's name off the slice. The pods stay attached."""
-    namespace, name = parse_namespaced("service", service)
+    namespace, name = parse_namespaced("service", service, namespace)
     with connected(ctx) as api:
         api.delete("exports", f"{slice_name}/{namespace}/{name}", dry_run=dry_run)
     note(f"service {namespace}/{name} {'would be taken' if dry_run else 'taken'} off slice {slice_name}")

@@ -31,6 +31,14 @@ def test_a_bare_name_lies_in_default(text: str, parsed: tuple[str, str]) -> None
     assert parse_namespaced("service", text) == parsed
 
 
+def test_a_namespace_option_must_agree_with_the_name() -> None:
+    """It fills in what the name leaves away and may repeat it, nothing else."""
+    assert parse_namespaced("service", "web", "shop") == ("shop", "web")
+    assert parse_namespaced("service", "shop/web", "shop") == ("shop", "web")
+    with pytest.raises(InvalidError, match="lies in namespace shop, but --namespace says other"):
+        parse_namespaced("service", "shop/web", "other")
+
+
 @pytest.mark.parametrize("text", ["", "/", "/web", "shop/", "a/b/c"])
 def test_other_forms_of_names_are_refused(text: str) -> None:
     """The message shows the form and the text."""

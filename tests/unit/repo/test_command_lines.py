@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
+from typer.core import TyperGroup
 
 from tools.run import ROOT
 
@@ -37,9 +38,9 @@ def documented_rows(text: str) -> set[str]:
     return {flag for cell in cells for flag in FLAG.findall(cell)}
 
 
-def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
-    """Every command below `command` that does something, with its words."""
-    if isinstance(command, click.Group):
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Every command below `command` that does something, with its words. typer has its own copy of click's classes."""
+    if isinstance(command, TyperGroup):
         for name, child in command.commands.items():
             yield from commands(child, (*path, name))
     elif not command.hidden:
@@ -73,7 +74,7 @@ def test_slicectls_commands_in_the_readme_exist() -> None:
     from slicer.cli.main import app
 
     group = typer.main.get_command(app)
-    assert isinstance(group, click.Group)
+    assert isinstance(group, TyperGroup)
     used = set(re.findall(r"`slicectl ([a-z-]+)", (ROOT / "README.md").read_text()))
 
     assert used
