@@ -80,7 +80,7 @@ def show_lab(tour: Tour) -> None:
 def show_slices(tour: Tour) -> None:
     """Two slices with the same prefix."""
     tour.chapter("A slice over both clusters, and a second one with the same prefix")
-    ceiling = f"{CEILING_BPS // 1_000_000}mbit"
+    ceiling = f"{CEILING_BPS // 1_000_000}M"
     tour.run("slicectl", "create-slice", "red", "--prefix", PREFIX, "--ceiling", ceiling, "--wait")
     tour.run("slicectl", "create-slice", "blue", "--prefix", PREFIX, "--wait")
     tour.run("slicectl", "get", "slices")

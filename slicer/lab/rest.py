@@ -27,7 +27,7 @@ def opened(layout: Layout, machine: Machine) -> Iterator[Api]:
     except FileNotFoundError:
         raise UnavailableError(f"{machine.name}: the controller has not made its token yet") from None
     netns = f"/proc/{machines.require(directory).pid}/ns/net"
-    with entered(netns), Api(machine.url, source / "ca.crt", token) as api:
+    with entered(netns), Api(machine.url, source / "ca.pem", token) as api:
         yield api
 
 

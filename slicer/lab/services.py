@@ -92,10 +92,10 @@ def write_context(layout: Layout) -> None:
     """Write `slicectl.yaml`: where the hub is, and the namespace from which it can be reached."""
     hub, internet = layout.machine(Role.HUB.value), layout.machine(Role.INTERNET.value)
     source = layout.directory_of(hub) / "state" / "controller"
-    for name in ("ca.crt", "admin.token"):
+    for name in ("ca.pem", "admin.token"):
         state.replace(layout.directory / name, (source / name).read_text())
     netns = f"/proc/{machines.require(layout.directory_of(internet)).pid}/ns/net"
-    context = {"server": hub.url, "ca": layout.directory / "ca.crt", "token-file": layout.directory / "admin.token"}
+    context = {"server": hub.url, "ca": layout.directory / "ca.pem", "token-file": layout.directory / "admin.token"}
     lines = [f"current-context: {layout.name}", "contexts:", f"- name: {layout.name}"]
     lines += [f"  {key}: {value}" for key, value in {**context, "netns": netns}.items()]
     state.replace(layout.directory / "slicectl.yaml", "\n".join(lines) + "\n")

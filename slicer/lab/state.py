@@ -1,6 +1,6 @@
 """What a lab writes on the host, and the one lock that its changes hold. Everything lies under /run/slicer-lab/<name>.
 
-lab.json          clusters and nodes               slicectl.yaml, ca.crt, admin.token   how slicectl reaches the hub
+lab.json          clusters and nodes               slicectl.yaml, ca.pem, admin.token   how slicectl reaches the hub
 machines/<name>/  record.json, control.sock, logs/, pods/, state/ (= /var/lib/slicer there)
 networks/<cluster>/<namespace>_<name>.json         NetworkAttachmentDefinitions
 lock              held while the lab is built or taken down

@@ -54,15 +54,18 @@ class Tour:
     def run(self, *argv: str, fails: bool = False, quiet: bool = False) -> str:
         """Show and run a command; its output. ClaimError unless it ends as expected: well, or (`fails`) not."""
         self._say(f"  {self._paint(_CYAN, '$ ' + _typed(argv))}")
-        done = subprocess.run(_found(argv), capture_output=True, text=True, env={**os.environ, **self.env}, check=False)
-        output = done.stdout + done.stderr
+        env = {**os.environ, **self.env}
+        done = subprocess.run(
+            _found(argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, check=False
+        )
+        output = done.stdout
         if not quiet or (done.returncode != 0) != fails:
             for line in output.rstrip().splitlines():
                 self._say(self._paint(_DIM, f"    {line}"))
         if (done.returncode != 0) != fails:
             expected = "to fail" if fails else "to work"
             raise ClaimError(f"expected this {expected} (exit {done.returncode}): {_typed(argv)}")
-        return done.stdout
+        return output
 
     def stream(self, *argv: str) -> None:
         """Show and run a command that reports its own progress."""

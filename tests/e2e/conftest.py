@@ -168,7 +168,7 @@ class Scope:
         for argv in [
             *(("lab", "delete", pod) for pod in self.pods),
             *(("unexport", slice_, name, "--namespace", self.namespace) for slice_, name in self.exports),
-            *(("delete-slice", name, "--yes") for name in self.slices),
+            *(("delete-slice", name, "--yes", "--force") for name in self.slices),
         ]:
             done = self.lab.try_(*argv)
             if done.returncode != 0:
