@@ -18,7 +18,7 @@ from slicer_dns.metrics import Status
 from slicer_dns.options import Listen, Options
 from slicer_dns.tcp import TcpServer
 from slicer_dns.udp import UdpLoop, open_udp
-from slicer_dns.workers import Worker, start_worker
+from slicer_dns.workers import Worker, start_worker, stop_workers
 
 LOG = logging.getLogger("slicer_dns.server")
 SWITCH_INTERVAL_S = 0.0002
@@ -107,8 +107,7 @@ class Server:
         await self.tcp.close()
         for loop in self._loops:
             loop.stop()
-        for worker in self._workers:
-            worker.stop()
+        stop_workers(self._workers)
         for thread in self._threads:
             thread.join(timeout=1)
 

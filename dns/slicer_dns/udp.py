@@ -70,6 +70,9 @@ class UdpLoop:
                 except KeyError:
                     self._work_out(packet, peer)
                     continue
+                except TypeError:
+                    # stop() woke us: there is no peer.
+                    continue
                 self._sock.sendto(reply, peer)
             except OSError:
                 # Unreachable or forbidden peers and source port 0: theirs to mend.

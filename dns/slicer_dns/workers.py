@@ -1,7 +1,8 @@
 """Further processes that answer UDP on the same addresses (`--processes`): one interpreter uses one core.
 
 A worker is forked before there are threads, binds its own sockets (SO_REUSEPORT: the kernel spreads askers over all),
-and gets each new state of the zones through a pipe. It ends when the pipe does.
+and gets each new state of the zones through a pipe. It ends when the pipe does,
+however the parent ended.
 """
 
 from __future__ import annotations
@@ -48,10 +49,17 @@ class Worker:
             counts: list[Counts] = self.pipe.recv()
         return counts
 
-    def stop(self) -> None:
-        """Ends the process and waits for that."""
-        self.pipe.close()
-        self.process.join()
+
+def stop_workers(workers: Sequence[Worker]) -> None:
+    """Ends the processes and waits for that.
+
+    A worker holds copies of the pipes of those forked before it, so all pipes are closed before the first is waited
+    for.
+    """
+    for worker in workers:
+        worker.pipe.close()
+    for worker in workers:
+        worker.process.join()
 
 
 def start_worker(listen: Sequence[Listen], trusted: tuple[Prefix, ...], zones: Zones) -> Worker:
