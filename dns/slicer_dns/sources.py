@@ -46,7 +46,7 @@ async def _join(directory: Path, token_file: Path | None) -> Identity:
     wait_s = JOIN_BACKOFF_S[0]
     while True:
         try:
-            return await asyncio.to_thread(load_or_join, directory, _token(token_file))
+            return await asyncio.to_thread(load_or_join, directory, _token(token_file), expect="slicer://dns/")
         except UnavailableError as error:
             LOG.warning("join_waits", extra={"error": error.message, "wait_s": wait_s})
         await asyncio.sleep(wait_s)
