@@ -116,8 +116,8 @@ def condition(resource: Resource, _: float) -> str:
     """`ready`, or the reason of the first condition that does not hold."""
     conditions = reach(resource, "status", "conditions") or []
     for one in conditions:
-        if str(one.get("status")).lower() != "true":
-            return str(one.get("reason") or one.get("type"))
+        if not one["status"]:
+            return str(one["reason"])
     return "ready" if conditions else "-"
 
 

@@ -6,7 +6,7 @@ The file (YAML; relative paths are relative to it; mode 0600 when slicectl write
     contexts:
     - name: prod
       server: https://hub.example.org:8443
-      ca: ca.crt                 # the hub's CA, a PEM file; without it the system's CAs count
+      ca: ca.pem                 # the hub's CA, a PEM file; without it the system's CAs count
       token-file: admin.token    # or `token: …`
       netns: /run/netns/x        # optional: enter this network namespace before connecting
 
@@ -190,5 +190,5 @@ def _only(known: tuple[Context, ...], path: Path) -> Context:
         cure = f"slicectl --context {known[0].name} …, or: slicectl config use-context {known[0].name}"
         raise cured(InvalidError(f"several contexts are possible: {names}"), cure)
     message = f"no server to talk to: there is no {path} and no lab runs on this machine"
-    cure = "slicectl config set-context NAME --server https://HUB:8443 --ca ca.crt --token-file admin.token"
+    cure = "slicectl config set-context NAME --server https://HUB:8443 --ca ca.pem --token-file admin.token"
     raise cured(cured(NotFoundError(message), cure), "to try it on this machine: slicectl lab up")

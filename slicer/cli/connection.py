@@ -61,7 +61,7 @@ def cures(error: SlicerError, context: config.Context) -> list[str]:
     if not isinstance(error, UnavailableError):
         return []
     if "CERTIFICATE_VERIFY_FAILED" in error.message:
-        return [f"{context.ca} is not the CA of {context.server}: fetch ca.crt from the hub's state directory"]
+        return [f"{context.ca} is not the CA of {context.server}: fetch ca.pem from the hub's state directory"]
     if "WRONG_VERSION_NUMBER" in error.message:
         return [f"{context.server} does not speak TLS: is the port right?"]
     start = f"is slicer-controller running at {context.server}?"
@@ -81,7 +81,7 @@ def read_token(context: config.Context) -> str:
 def _ca(context: config.Context) -> Path:
     if context.ca is None:
         error = InvalidError(f"context {context.name!r} names no CA for {context.server}")
-        raise cured(error, "--ca ca.crt (from the hub's state directory), or `ca:` in the configuration file")
+        raise cured(error, "--ca ca.pem (from the hub's state directory), or `ca:` in the configuration file")
     try:
         context.ca.read_bytes()
     except OSError as reason:

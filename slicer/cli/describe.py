@@ -118,22 +118,18 @@ def _slice(resource: Resource, related: Related, now: float) -> list[Section]:
 def _conditions(resource: Resource) -> Section:
     found = reach(resource, "status", "conditions") or []
     rows = tuple(
-        (str(one["type"]), str(one["status"]), text_of(one.get("reason")), text_of(one.get("message"))) for one in found
+        (str(one["type"]), text_of(one["status"]), text_of(one.get("reason")), text_of(one.get("message")))
+        for one in found
     )
     return Section(heading="Conditions", titles=("TYPE", "STATUS", "REASON", "MESSAGE"), rows=rows)
 
 
 def _slice_clusters(resource: Resource) -> Section:
     rows = tuple(
-        (one["name"], text_of(one.get("blocks")), text_of(_gateways(one)), str(one.get("attachments") or 0))
+        (one["name"], text_of(one.get("blocks")), text_of(one.get("gateways")), str(one.get("attachments") or 0))
         for one in reach(resource, "status", "clusters") or ()
     )
     return Section(heading="In its clusters", titles=("CLUSTER", "BLOCKS", "GATEWAYS", "PODS"), rows=rows)
-
-
-def _gateways(cluster: Resource) -> list[str]:
-    found = cluster.get("gateways") or []
-    return [str(one.get("node")) if isinstance(one, dict) else str(one) for one in found]
 
 
 def _paths(paths: Sequence[Resource]) -> Section:

@@ -8,13 +8,21 @@ from dataclasses import dataclass
 from slicer.cli import columns as col
 from slicer.cli.columns import reach
 from slicer.cli.kinds import KINDS, Resource
-from slicer.cli.slice_steps import cluster_pairs, pairs_up
 from slicer.cli.words import format_labels
 
 Snapshot = Mapping[str, Sequence[Resource]]
 """Collection → its resources."""
-REPORT_OLD_S = 60.0
-"""A connected cluster reports at every change and at least this often."""
+SUMMARY_CONDITION = "Ready"
+"""The condition that only repeats the first of the others that does not hold."""
+CURES = {
+    "PrefixOverlap": "make the slice anew with a prefix that is free there, or leave the cluster out: --clusters",
+    "NoCluster": "slicectl get clusters lists those that joined; slicectl join-token NAME lets another one in",
+    "NoFreeBlock": "the prefix is used up: make a slice with a larger one",
+    "NoGateway": "slicectl get nodes -o wide shows which nodes could be one; a gateway needs WireGuard",
+    "PathDown": "slicectl describe slice {name} shows what each node measured; then look at the tunnels above",
+    "NotMeasured": "the nodes have not measured yet: is slicer-agent running there? slicectl get nodes",
+}
+"""By the condition's reason (`slicer.plan.status`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +99,12 @@ def _tunnels(snapshot: Snapshot, now: float) -> Iterator[Problem]:
     for one in snapshot["tunnels"]:
         if col.tunnel_state(one, now) == "up":
             continue
+        last = col.handshake(one, now)
         ends = f"{col.tunnel_from(one, now)} → {col.tunnel_to(one, now)}"
         endpoint = reach(one, "spec", "endpoint")
         where = f"{endpoint} (UDP)" if endpoint else "the other end, whose address is not known yet,"
         yield Problem(
-            what=f"tunnel {ends}: last handshake {col.handshake(one, now)}",
+            what=f"tunnel {ends}: {'no handshake yet' if last == 'never' else f'last handshake {last}'}",
             cure=f"can {one['spec']['node']} reach {where}? Is slicer-agent running on {one['spec']['remote_node']}?",
         )
 
@@ -104,20 +113,10 @@ def _slices(snapshot: Snapshot) -> Iterator[Problem]:
     for one in snapshot["slices"]:
         name = one["spec"]["name"]
         for condition in reach(one, "status", "conditions") or ():
-            if str(condition.get("status")).lower() != "true" and condition.get("message"):
-                yield Problem(what=f"slice {name}: {condition['message']}", cure=f"slicectl describe slice {name}")
-        for cluster in reach(one, "status", "clusters") or ():
-            if not cluster.get("gateways"):
-                yield Problem(
-                    what=f"slice {name} has no gateway in cluster {cluster['name']}",
-                    cure=f"slicectl get nodes --cluster {cluster['name']} -o wide shows which node could be one",
-                )
-        missing = [f"{a} → {b}" for a, b in cluster_pairs(one) if (a, b) not in pairs_up(one)]
-        if missing:
-            yield Problem(
-                what=f"slice {name}: no packets pass {', '.join(missing)}",
-                cure=f"slicectl describe slice {name} shows each node's path; then look at the tunnels above",
-            )
+            if condition["status"] or condition["type"] == SUMMARY_CONDITION:
+                continue
+            cure = CURES.get(condition["reason"], "slicectl describe slice {name}")
+            yield Problem(what=f"slice {name}: {condition['message']}", cure=cure.format(name=name))
 
 
 def _attachments(snapshot: Snapshot) -> Iterator[Problem]:

@@ -72,13 +72,40 @@ def cell(text: str) -> RenderableType:
     return Text(text, style=STYLES.get(text, ""))
 
 
-def render_table(kind: Kind, resources: Sequence[Resource], now: float, *, wide: bool, header: bool = True) -> Table:
-    """The resources of one kind, one a line, in the given order."""
+def render_table(
+    kind: Kind, resources: Sequence[Resource], now: float, *, wide: bool, header: bool = True
+) -> RenderableType:
+    """The resources of one kind in the given order: one a line, or one a block where the lines are too long."""
     columns = [column for column in kind.columns if wide or not column.wide]
-    table = new_table(*(column.title for column in columns), header=header)
-    for resource in resources:
-        table.add_row(*(cell(column.cell(resource, now)) for column in columns))
+    titles = [column.title for column in columns]
+    rows = [[column.cell(resource, now) for column in columns] for resource in resources]
+    if natural_width([titles, *rows]) > console().width:
+        return _blocks(titles, rows)
+    table = new_table(*titles, header=header)
+    for row in rows:
+        table.add_row(*map(cell, row))
     return table
+
+
+def natural_width(rows: Sequence[Sequence[str]]) -> int:
+    """How many columns of the terminal the rows take side by side, unbroken."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _blocks(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for row in rows:
+        block = new_table("", "", header=False)
+        for title, text in zip(titles, row, strict=True):
+            block.add_row(Text(title, style="bold"), cell(text))
+        parts += ["", block] if parts else [block]
+    return Group(*parts)
 
 
 def dump_json(value: Any) -> str:

@@ -30,7 +30,7 @@ def steps_of(resource: Resource) -> Sequence[Step]:
     return (
         Step(title="slice declared", done=True, detail=f"{text_of(reach(resource, 'spec', 'prefixes'))}"),
         _given("address blocks", "blocks", clusters),
-        _given("gateways", "gateways", clusters),
+        *([_given("gateways", "gateways", clusters)] if len(clusters) != 1 else []),
         _packets(resource),
     )
 
@@ -44,11 +44,7 @@ def _given(title: str, field: str, clusters: list[Resource]) -> Step:
     if missing or not clusters:
         waiting = f"cluster {', '.join(missing)} has none" if missing else "no cluster is in the slice yet"
         return Step(title=title, done=False, detail=waiting)
-    return Step(title=title, done=True, detail="; ".join(f"{c['name']} {text_of(_names(c[field]))}" for c in clusters))
-
-
-def _names(values: list[Any]) -> list[Any]:
-    return [value.get("node", value) if isinstance(value, dict) else value for value in values]
+    return Step(title=title, done=True, detail="; ".join(f"{c['name']} {text_of(c[field])}" for c in clusters))
 
 
 def _packets(resource: Resource) -> Step:

@@ -15,7 +15,7 @@ current-context: one
 contexts:
 - name: one
   server: https://one:8443
-  ca: ca.crt
+  ca: ca.pem
   token-file: /etc/token
 - name: two
   server: https://two:8443
@@ -40,7 +40,7 @@ def test_relative_paths_are_relative_to_the_file() -> None:
     """Absolute ones stay."""
     one = parse_config(Path("/x/y/config.yaml"), TEXT).contexts[0]
 
-    assert (one.ca, one.token_file) == (Path("/x/y/ca.crt"), Path("/etc/token"))
+    assert (one.ca, one.token_file) == (Path("/x/y/ca.pem"), Path("/etc/token"))
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
