@@ -182,12 +182,19 @@ def _spawn(unit: Unit) -> None:
     actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
     try:
         # SIGPIPE: Python ignores it, and children would inherit that.
-        unit.pid = os.posix_spawnp(
-            unit.argv[0], unit.argv, unit.env, file_actions=actions, setsid=True, setsigdef=[signal.SIGPIPE]
+        unit.pid = os.posix_spawn(
+            _program(unit), unit.argv, unit.env, file_actions=actions, setsid=True, setsigdef=[signal.SIGPIPE]
         )
     finally:
         os.close(log)
         os.close(null)
+
+
+def _program(unit: Unit) -> str:
+    """The executable that the unit's own PATH leads to; the name itself where there is none (spawning it says so)."""
+    name = unit.argv[0]
+    places = [] if "/" in name else unit.env.get("PATH", "").split(":")
+    return next((path for place in places if os.access(path := f"{place}/{name}", os.X_OK)), name)
 
 
 def _receive(connection: socket.socket) -> bytes:
