@@ -16,6 +16,7 @@ class Pins:
     uv: str
     wireguard_go: str
     cni_plugins: str
+    coredns: str
     commands: Mapping[str, str]
     bench_commands: Mapping[str, str]
 
@@ -27,6 +28,7 @@ def parse_pins(text: str) -> Pins:
         uv=table["python"]["uv"],
         wireguard_go=table["go"]["wireguard_go"],
         cni_plugins=table["go"]["cni_plugins"],
+        coredns=table["go"]["coredns"],
         commands=table["commands"],
         bench_commands=table["bench_commands"],
     )
