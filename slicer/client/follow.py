@@ -52,6 +52,7 @@ class Follower:
         self._stopping = threading.Event()
         self._dirty = threading.Condition()
         self._unsaved = False
+        self._lost = ""
         self._socket: socket.socket | None = None
         self._threads = [
             threading.Thread(target=self._follow, name=f"follow {path}", daemon=True),
@@ -98,11 +99,16 @@ class Follower:
                 self._renew_if_due()
                 self._listen()
             except (SlicerError, httpx.HTTPError, OSError, ValueError) as error:
-                if not self._stopping.is_set():
-                    log.warning("view lost", extra={"path": self._path, "error": str(error)})
+                self._tell_lost(str(error))
             wait = BACKOFF_S[0] if self._connected.is_set() else min(wait * 2, BACKOFF_S[1])
             self._connected.clear()
             self._stopping.wait(wait * random.uniform(0.5, 1.0))  # noqa: S311  # spreading, not secrecy
+
+    def _tell_lost(self, error: str) -> None:
+        """Log why there is no connection; once, however often it is tried again for the same reason."""
+        if error != self._lost and not self._stopping.is_set():
+            log.warning("view lost", extra={"path": self._path, "error": error})
+        self._lost = error
 
     def _listen(self) -> None:
         params = {"watch": "true"} | self._state.resume_params()
@@ -123,6 +129,7 @@ class Follower:
             changed |= self._state.apply(line)
             if line.get("synced"):
                 self._connected.set()
+                self._lost = ""
                 log.info("view synced", extra={"path": self._path, "documents": len(self._state.documents)})
             if line.get("keepalive"):
                 self._renew_if_due()

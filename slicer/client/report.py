@@ -39,6 +39,7 @@ class Reporter:
         self._epoch = ""
         self._changed = threading.Condition()
         self._stopping = False
+        self._failed = ""
         self._client: httpx.Client | None = None
         self._thread = threading.Thread(target=self._run, name=f"report {path}", daemon=True)
 
@@ -71,7 +72,7 @@ class Reporter:
         while self._next():
             try:
                 self._send()
-                wait = BACKOFF_S[0]
+                wait, self._failed = BACKOFF_S[0], ""
             except (SlicerError, httpx.HTTPError, OSError, ValueError) as error:
                 self._forget(error)
                 self._pause(wait * random.uniform(0.5, 1.0))  # noqa: S311  # spreading, not secrecy
@@ -110,7 +111,9 @@ class Reporter:
             self._acknowledged = None if lost else wanted
 
     def _forget(self, error: Exception) -> None:
-        log.warning("report not sent", extra={"path": self._path, "error": str(error)})
+        if str(error) != self._failed:
+            log.warning("report not sent", extra={"path": self._path, "error": str(error)})
+        self._failed = str(error)
         with self._changed:
             self._acknowledged = None
         if isinstance(error, UnavailableError | httpx.HTTPError | OSError):

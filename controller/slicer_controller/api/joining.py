@@ -1,0 +1,127 @@
+"""Everything about identity: the CA, joining, renewal, and the join tokens that users make."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from slicer.client.codec import FieldError, FieldsError, decode
+from slicer.model.clusters import Cluster
+from slicer.model.errors import ConflictError, InvalidError, NotFoundError, StaleError
+from slicer_controller.access import JoinTokenSpec
+from slicer_controller.api.requests import parse_if_match, parse_query, read_object
+from slicer_controller.api.resources import answer_list
+from slicer_controller.context import Context
+from slicer_controller.store import Entry, check_expected
+
+_KINDS_OF_ROLE = {"hub": ("cluster",), "member": ("node", "dns")}
+
+
+class Joining:
+    """The handlers."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def ca(self, request: Request) -> Response:
+        """GET /v1/ca: for anybody; the join token says what to expect."""
+        parse_query(request)
+        return JSONResponse({"ca": self._context.authority.pem})
+
+    async def join(self, request: Request) -> Response:
+        """POST /v1/join: a certificate for a token."""
+        parse_query(request)
+        body = _texts(await read_object(request, {"id": True, "secret": True, "csr": True, "expect": False}))
+        door = self._context.door
+        peer, certificate = door.join(body["id"], body["secret"], body["csr"], body.get("expect"))
+        if peer.kind == "cluster" and f"cluster/{peer.name}" not in self._context.state.documents:
+            self._context.state.put(Cluster(name=peer.name))
+        return JSONResponse({"certificate": certificate, "identity": peer.uri})
+
+    async def renew(self, request: Request) -> Response:
+        """POST /v1/renew: a new certificate for who has one."""
+        parse_query(request)
+        peer = self._context.door.admit(request.state.peer)
+        body = _texts(await read_object(request, {"csr": True}))
+        return JSONResponse({"certificate": self._context.door.renew(peer, body["csr"]), "identity": peer.uri})
+
+    async def on_tokens(self, request: Request) -> Response:
+        """GET (list) and POST on `/v1/join-tokens`."""
+        if request.method == "POST":
+            return await self._make(request)
+        query = parse_query(request, ("limit", "continue"))
+        entries = self._context.state.store.list("token/")
+        return answer_list(self._context, lambda _: {_id(e): self._render(e) for e in entries}, query, "token/")
+
+    async def on_token(self, request: Request) -> Response:
+        """GET and DELETE on `/v1/join-tokens/{id}`."""
+        expected = parse_if_match(request)
+        id_ = request.path_params["id"]
+        entry = self._context.state.store.get(f"token/{id_}")
+        if entry is None:
+            raise NotFoundError(f"there is no join token {id_!r}")
+        if request.method == "GET":
+            parse_query(request)
+            return JSONResponse(self._render(entry))
+        query = parse_query(request, ("dry_run", "force"))
+        try:
+            check_expected(f"join token {id_!r}", entry, expected)
+        except StaleError as error:
+            raise StaleError(error.message) from None
+        if not query.dry_run:
+            self._context.state.store.delete(entry.key)
+        return Response(status_code=204)
+
+    async def _make(self, request: Request) -> Response:
+        query = parse_query(request, ("dry_run",))
+        body = await read_object(request, {"metadata": False, "spec": True, "status": False})
+        spec = decode(JoinTokenSpec, body["spec"])
+        kinds = [kind for role in sorted(self._context.roles) for kind in _KINDS_OF_ROLE[role]]
+        if spec.kind not in kinds:
+            raise ConflictError(
+                f"this controller ({' and '.join(sorted(self._context.roles))}) makes join tokens for "
+                f"{', '.join(kinds)}, not for {spec.kind}",
+                reason="WrongRole",
+            )
+        if query.dry_run:
+            return JSONResponse({"metadata": {"name": "", "revision": 0, "created_at": ""}, "spec": _spec(spec)}, 201)
+        entry, text = self._context.door.make_token(secrets.token_hex(6), spec)
+        rendered = self._render(entry)
+        rendered["status"]["token"] = text
+        return JSONResponse(rendered, 201)
+
+    def _render(self, entry: Entry) -> dict[str, Any]:
+        value = entry.value
+        spec = {name: value[name] for name in ("kind", "name", "ttl_s")}
+        created = self._context.time_text(entry.created_at_s)
+        status = {
+            "expires_at": self._context.time_text(value["expires_at_s"]),
+            "used": value["used_by"] is not None,
+        }
+        metadata = {"name": _id(entry), "revision": entry.revision, "created_at": created}
+        return {"metadata": metadata, "spec": spec, "status": status}
+
+
+def _spec(spec: JoinTokenSpec) -> dict[str, Any]:
+    return {"kind": spec.kind, "name": spec.name, "ttl_s": spec.ttl_s}
+
+
+def _id(entry: Entry) -> str:
+    return entry.key.removeprefix("token/")
+
+
+def _texts(body: dict[str, Any]) -> dict[str, str]:
+    """The body without nulls; all others are texts. Their content never enters a message: some are secrets."""
+    given = {name: value for name, value in body.items() if not (name == "expect" and value is None)}
+    errors = [FieldError(field=n, message="give a text") for n, v in given.items() if not isinstance(v, str)]
+    if errors:
+        raise FieldsError("body", tuple(errors))
+    try:
+        for value in given.values():
+            value.encode()
+    except UnicodeEncodeError:
+        raise InvalidError("the body holds half a surrogate pair") from None
+    return given

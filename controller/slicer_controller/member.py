@@ -1,0 +1,105 @@
+"""The member's own work: node blocks, gateway slots, endpoints and demands of its cluster, kept in its store.
+
+`reconcile` is called after every change: observe (the documents) → plan (slicer.plan) → write what differs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from slicer.client.codec import decode, encode
+from slicer.model.attachments import AddressDemand, EndpointSet
+from slicer.model.clusters import ClusterBlocks, Gateway, Node, NodeBlocks
+from slicer.model.documents import Document, key_of, of_kind
+from slicer.model.names import Prefix
+from slicer.model.slices import SliceState
+from slicer.plan.allocation import REST_S, Reservation, live, plan_node_blocks
+from slicer.plan.gateways import plan_gateways
+from slicer.plan.views import in_slice, plan_endpoints
+from slicer_controller.state import State
+
+Own = TypeVar("Own", Node, NodeBlocks, Gateway, EndpointSet, AddressDemand)
+log = logging.getLogger(__name__)
+
+
+class Member:
+    """Allocates for the nodes of one cluster."""
+
+    def __init__(self, state: State, cluster: str, clock: Callable[[], float]) -> None:
+        self._state, self._cluster, self._clock = state, cluster, clock
+
+    def reconcile(self) -> None:
+        """Make node blocks, gateways, endpoints and demands what slices, nodes and pods ask for."""
+        slices = [s for s in of_kind(self._state.documents, SliceState) if in_slice(s, self._cluster)]
+        short = {(state.spec.name, version) for state in slices for version in self._allot(state)}
+        self._release(blocks for blocks in self._own(NodeBlocks) if blocks.slice not in {s.spec.name for s in slices})
+        gateways = self._own(Gateway)
+        self._write(gateways, plan_gateways(self._cluster, slices, self._own(Node), gateways))
+        self._write(self._own(EndpointSet), plan_endpoints(self._state.documents, self._cluster))
+        mine = [demand for demand in self._own(AddressDemand) if not demand.node]
+        self._write(mine, [self._demand(name, version) for name, version in sorted(short)])
+        self._forget_rested()
+
+    def _allot(self, state: SliceState) -> set[int]:
+        """Give every node its blocks; the families that the cluster's blocks are too few for."""
+        given = self._state.documents.get(f"block/{state.spec.name}/{self._cluster}")
+        if not isinstance(given, ClusterBlocks):
+            return set()
+        short: set[int] = set()
+        for node in self._own(Node):
+            short.update(self._allot_node(state.spec.name, node.name, given.blocks))
+        return short
+
+    def _allot_node(self, slice_name: str, node: str, cluster_blocks: tuple[Prefix, ...]) -> tuple[int, ...]:
+        document = self._state.documents.get(f"nodeblock/{slice_name}/{self._cluster}/{node}")
+        held = document.blocks if isinstance(document, NodeBlocks) else ()
+        others = self._others(slice_name, node)
+        blocks, short = plan_node_blocks(cluster_blocks, held, others, grow=self._unmet(slice_name, node, held))
+        if blocks != held:
+            self._state.put(NodeBlocks(slice=slice_name, cluster=self._cluster, node=node, blocks=blocks))
+            log.info("node blocks allocated", extra={"slice": slice_name, "node": node, "blocks": blocks})
+        return short
+
+    def _unmet(self, slice_name: str, node: str, held: tuple[Prefix, ...]) -> list[int]:
+        demands = [d for d in self._own(AddressDemand) if (d.slice, d.node) == (slice_name, node)]
+        return [d.version for d in demands if sum(b.version == d.version for b in held) <= d.blocks_held]
+
+    def _others(self, slice_name: str, node: str) -> list[Prefix]:
+        blocks = [b for b in self._own(NodeBlocks) if b.slice == slice_name and b.node != node]
+        resting = [decode(Reservation, entry.value) for entry in self._state.store.list(f"resting/{slice_name}/")]
+        return [block for b in blocks for block in b.blocks] + list(live(resting, self._clock()))
+
+    def _demand(self, slice_name: str, version: int) -> AddressDemand:
+        given = self._state.documents.get(f"block/{slice_name}/{self._cluster}")
+        held = given.blocks if isinstance(given, ClusterBlocks) else ()
+        count = sum(block.version == version for block in held)
+        return AddressDemand(slice=slice_name, cluster=self._cluster, version=version, blocks_held=count)
+
+    def _release(self, gone: Iterable[NodeBlocks]) -> None:
+        """Take back blocks of slices that the cluster is not in any more; they rest before others get them."""
+        for blocks in list(gone):
+            until = self._clock() + REST_S
+            rest = Reservation(slice=blocks.slice, holder="", blocks=blocks.blocks, until_s=until)
+            self._state.store.put(f"resting/{blocks.slice}/{blocks.node}", encode(rest))
+            self._state.delete(key_of(blocks))
+            log.info("node blocks released", extra={"slice": blocks.slice, "node": blocks.node})
+
+    def _forget_rested(self) -> None:
+        for entry in self._state.store.list("resting/"):
+            if decode(Reservation, entry.value).until_s <= self._clock():
+                self._state.store.delete(entry.key)
+
+    def _own(self, kind: type[Own]) -> list[Own]:
+        """The documents of one kind that speak of this cluster."""
+        return [value for value in of_kind(self._state.documents, kind) if value.cluster == self._cluster]
+
+    def _write(self, present: Iterable[Document], wanted: Iterable[Document]) -> None:
+        """Write what is wanted and not there, then remove what is there and not wanted."""
+        keep = {key_of(value): value for value in wanted}
+        for value in keep.values():
+            self._state.put(value)
+        for value in present:
+            if key_of(value) not in keep:
+                self._state.delete(key_of(value))

@@ -1,0 +1,143 @@
+"""One controller, put together and run: store, state, server, and the loop that reconciles after every change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from slicer.client.identity import Identity
+from slicer.model.clusters import Cluster
+from slicer.model.names import Prefix
+from slicer_controller.access import Door, load_admin_token
+from slicer_controller.api.app import make_app
+from slicer_controller.ca import CertificateAuthority
+from slicer_controller.context import Context
+from slicer_controller.hub import Hub
+from slicer_controller.member import Member
+from slicer_controller.reports import Reports
+from slicer_controller.server import ABORT_S, Server, make_server
+from slicer_controller.state import State
+from slicer_controller.store.sqlite import SqliteStore
+from slicer_controller.upstream import Upstream
+
+log = logging.getLogger(__name__)
+TIDY_S = 30.0
+"""Without any change the loop looks this often: rests and reservations end by time alone."""
+RENEW_SERVER_S = 24 * 3600.0
+"""The server's own certificate is made anew this often; it lives for a year."""
+
+
+class Controller:
+    """A hub, a member, or both."""
+
+    def __init__(
+        self,
+        *,
+        roles: frozenset[str],
+        directory: Path,
+        host: str,
+        port: int,
+        advertise: str,
+        cluster: str,
+        cidrs: tuple[Prefix, ...],
+        identity: Identity | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._roles, self._directory, self._clock = roles, directory, clock
+        self._hosts = {host, str(urlsplit(advertise).hostname), "localhost", "127.0.0.1", "::1"} - {"0.0.0.0", "::"}
+        self._store = SqliteStore(directory / "store.db", clock=clock)
+        self._state = State(self._store)
+        self._authority = CertificateAuthority(directory)
+        self._closing = asyncio.Event()
+        self._upstream = self._make_upstream(identity, cidrs)
+        self._hub = Hub(self._state, clock)
+        self._member = Member(self._state, cluster, clock) if "member" in roles else None
+        self._own = Cluster(name=cluster, cidrs=cidrs) if len(roles) == 2 else None
+        self._context = self._make_context(advertise, cluster)
+        certificate, key = self._authority.serve_as(self._hosts)
+        app = make_app(self._context)
+        self._server: Server = make_server(app, host, port, certificate=certificate, key=key, ca=self._authority.path)
+
+    def stop(self) -> None:
+        """Let `run` return soon: streams end, the last writes are on disk."""
+        self._closing.set()
+        self._state.wake()
+        if not self._server.should_exit:
+            self._server.should_exit = True
+            asyncio.get_running_loop().call_later(ABORT_S, self._server.drop_connections)
+
+    async def run(self) -> None:
+        """Serve until `stop`."""
+        if self._own is not None and f"cluster/{self._own.name}" not in self._state.documents:
+            self._state.put(self._own)
+        if self._upstream is not None:
+            self._upstream.start()
+        tasks = [asyncio.create_task(self._reconcile()), asyncio.create_task(self._renew_server())]
+        log.info("serving", extra={"roles": sorted(self._roles), "state": str(self._directory)})
+        try:
+            await self._server.serve()
+        finally:
+            self.stop()
+            for task in tasks:
+                task.cancel()
+            if self._upstream is not None:
+                await asyncio.to_thread(self._upstream.stop)
+            self._store.close()
+            log.info("ended")
+
+    async def _reconcile(self) -> None:
+        """Level-triggered: after any change, and now and then, everything is looked at again."""
+        with self._state.listening() as changed:
+            while not self._closing.is_set():
+                changed.clear()
+                try:
+                    self._reconcile_once()
+                except Exception:
+                    # The loop must outlive a mistake: the next change may be the one that mends it.
+                    log.exception("reconcile failed")
+                try:
+                    await asyncio.wait_for(changed.wait(), TIDY_S)
+                except TimeoutError:
+                    continue
+
+    def _reconcile_once(self) -> None:
+        with self._store.batch():
+            if "hub" in self._roles:
+                self._hub.reconcile()
+            if self._member is not None and (self._upstream is None or self._upstream.synced):
+                self._member.reconcile()
+        if self._upstream is not None:
+            self._upstream.publish()
+
+    async def _renew_server(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SERVER_S)
+            certificate, key = self._authority.serve_as(self._hosts)
+            context = self._server.config.ssl
+            if context is not None:
+                context.load_cert_chain(certificate, key)
+
+    def _make_upstream(self, identity: Identity | None, cidrs: tuple[Prefix, ...]) -> Upstream | None:
+        if identity is None:
+            return None
+        cache = self._directory / "view.json"
+        return Upstream(self._state, identity, cache, cidrs, asyncio.get_running_loop())
+
+    def _make_context(self, advertise: str, cluster: str) -> Context:
+        upstream = self._upstream
+        return Context(
+            roles=self._roles,
+            cluster=cluster,
+            state=self._state,
+            authority=self._authority,
+            door=Door(self._store, self._authority, self._clock, url=advertise, cluster=cluster),
+            hub=self._hub,
+            reports=Reports(self._state, self._clock),
+            admin_token=load_admin_token(self._directory / "admin.token"),
+            clock=self._clock,
+            ready=lambda: upstream is None or upstream.synced,
+            closing=self._closing,
+        )

@@ -1,0 +1,135 @@
+"""How declared things are: the status of slices, clusters and exports, from what was allocated and reported.
+
+Pure. Caller: the REST API. Conditions are Kubernetes' form: type, status, a CamelCase reason for machines, a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+from slicer.model.attachments import Attachment, AttachmentState, EndpointSet, PathHealth
+from slicer.model.clusters import Cluster, ClusterBlocks, Gateway
+from slicer.model.documents import Documents, of_kind
+from slicer.model.names import Prefix
+from slicer.model.slices import Export, SliceState
+from slicer.plan.allocation import overlapping
+from slicer.plan.views import clusters_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One thing that holds or does not."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceInCluster:
+    """What a slice has in one of its clusters."""
+
+    name: str
+    blocks: tuple[Prefix, ...] = ()
+    gateways: tuple[str, ...] = ()
+    """Nodes, by slot."""
+    attachments: int = 0
+    """Pods that are attached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceStatus:
+    """A slice as it is now."""
+
+    vni: int
+    tunnel_set: int
+    conditions: tuple[Condition, ...]
+    clusters: tuple[SliceInCluster, ...]
+    paths: tuple[PathHealth, ...]
+
+
+def slice_status(state: SliceState, documents: Documents) -> SliceStatus:
+    """The status of one slice."""
+    clusters = tuple(_in_cluster(state, name, documents) for name in clusters_of(state, documents))
+    paths = tuple(path for path in of_kind(documents, PathHealth) if path.slice == state.spec.name)
+    return SliceStatus(
+        vni=state.vni,
+        tunnel_set=state.tunnel_set,
+        conditions=_conditions(state, clusters, paths, documents),
+        clusters=clusters,
+        paths=paths,
+    )
+
+
+def export_endpoints(export: Export, documents: Documents) -> tuple[EndpointSet, ...]:
+    """The endpoints of an export, a set a cluster."""
+    place = (export.slice, export.namespace, export.name)
+    return tuple(e for e in of_kind(documents, EndpointSet) if (e.slice, e.namespace, e.name) == place)
+
+
+def _in_cluster(state: SliceState, name: str, documents: Documents) -> SliceInCluster:
+    held = documents.get(f"block/{state.spec.name}/{name}")
+    gateways = [g for g in of_kind(documents, Gateway) if (g.cluster, g.tunnel_set) == (name, state.tunnel_set)]
+    attached = [a for a in of_kind(documents, Attachment) if (a.slice, a.cluster) == (state.spec.name, name)]
+    return SliceInCluster(
+        name=name,
+        blocks=held.blocks if isinstance(held, ClusterBlocks) else (),
+        gateways=tuple(g.node for g in sorted(gateways, key=lambda g: g.slot)),
+        attachments=sum(a.state is AttachmentState.ATTACHED for a in attached),
+    )
+
+
+def _conditions(
+    state: SliceState, clusters: Sequence[SliceInCluster], paths: Sequence[PathHealth], documents: Documents
+) -> tuple[Condition, ...]:
+    parts = (_allocated(state, clusters, documents), _gateways(clusters), _connected(clusters, paths))
+    bad = [part for part in parts if not part.status]
+    ready = (
+        Condition(type="Ready", status=False, reason=bad[0].reason, message=bad[0].message)
+        if bad
+        else Condition(type="Ready", status=True, reason="Ready")
+    )
+    return (ready, *parts)
+
+
+def _allocated(state: SliceState, clusters: Sequence[SliceInCluster], documents: Documents) -> Condition:
+    for cluster in of_kind(documents, Cluster):
+        found = overlapping(state.spec.prefixes, cluster.cidrs)
+        if found and any(one.name == cluster.name for one in clusters):
+            message = f"prefix {found[0]} overlaps {found[1]} of cluster {cluster.name!r}"
+            return Condition(type="Allocated", status=False, reason="PrefixOverlap", message=message)
+    if not clusters:
+        return Condition(type="Allocated", status=False, reason="NoCluster", message="no cluster is in the slice yet")
+    return _all_have("Allocated", "blocks", "NoFreeBlock", clusters, [bool(c.blocks) for c in clusters])
+
+
+def _gateways(clusters: Sequence[SliceInCluster]) -> Condition:
+    if len(clusters) < 2:
+        return Condition(type="Gateways", status=True, reason="OneCluster")
+    return _all_have("Gateways", "gateway", "NoGateway", clusters, [bool(c.gateways) for c in clusters])
+
+
+def _all_have(
+    type_: str, what: str, reason: str, clusters: Sequence[SliceInCluster], have: Sequence[bool]
+) -> Condition:
+    missing = [cluster.name for cluster, has in zip(clusters, have, strict=True) if not has]
+    if missing:
+        message = f"cluster {', '.join(missing)} has no {what}"
+        return Condition(type=type_, status=False, reason=reason, message=message)
+    return Condition(type=type_, status=True, reason=type_)
+
+
+def _connected(clusters: Sequence[SliceInCluster], paths: Sequence[PathHealth]) -> Condition:
+    """Whether packets pass from each cluster to each other one, as at least one node of it measured."""
+    pairs = list(permutations([cluster.name for cluster in clusters], 2))
+    up = {(path.cluster, path.remote_cluster) for path in paths if path.up}
+    measured = {(path.cluster, path.remote_cluster) for path in paths}
+    missing = [pair for pair in pairs if pair not in up]
+    if missing:
+        reason = "PathDown" if any(pair in measured for pair in missing) else "NotMeasured"
+        names = ", ".join(f"{one} → {other}" for one, other in missing[:5])
+        return Condition(type="Connected", status=False, reason=reason, message=f"no packet passes {names}")
+    return Condition(type="Connected", status=True, reason="Connected" if pairs else "OneCluster")
