@@ -33,10 +33,10 @@ def run(*, quick: bool) -> Outcome:
         title="DNS answers",
         how=(
             f"One process on one core, dnsperf on another core of the same machine, {NAMES} names with one A record "
-            f"each, 8 clients, {seconds} s a round after {WARM_UP_S} s to warm up, {rounds} rounds, each variant in
-            turn " f"in each round. `dnslib.server` answers from a dict; CoreDNS (`{read_pins().coredns}`) with its
-            `file` " f"plugin and GOMAXPROCS=1. Processor time is the server's, so that the second row does not depend
-            on how " f"fast dnsperf asks."
+            f"each, 8 clients, {seconds} s a round after {WARM_UP_S} s to warm up, {rounds} rounds, each variant in "
+            f"turn in each round. `dnslib.server` answers from a dict; CoreDNS (`{read_pins().coredns}`) with its "
+            f"`file` plugin and GOMAXPROCS=1. Processor time is the server's, so that the second row does not depend "
+            f"on how fast dnsperf asks."
         ),
         rows=_rows(rates, per_core, memory),
         settings={"names": NAMES, "rounds": rounds, "seconds": seconds},
