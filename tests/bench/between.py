@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.bench import bare, network
-from tests.bench.lab import Lab, running
+from tests.bench.lab import Lab, running, until
 from tests.bench.measure import Goal, Row
 from tests.bench.network import Path
 from tests.bench.outcome import Outcome
@@ -52,6 +52,7 @@ def _round_trip(lab: Lab, paths: dict[str, Path], effort: network.Effort) -> Row
 
 
 def _paths(lab: Lab) -> dict[str, Path]:
+    until(lambda: len(_gateways(lab)) == len(lab.layout.clusters), "every cluster has its gateway")
     gateways = _gateways(lab)
     others = {c: next(m.name for m in lab.layout.nodes_of(c) if m.name != gateways[c]) for c in gateways}
     return {

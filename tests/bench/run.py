@@ -51,7 +51,7 @@ def _run(name: str, *, quick: bool) -> bool:
     except Exception:
         traceback.print_exc()
         return False
-    _show(report)
+    _show(report, judge=not quick)
     say(f"--- {name}: {time.monotonic() - started:.0f} s")
     if not quick:
         say(f"wrote {write_report(report)}")
@@ -73,12 +73,12 @@ def measure(name: str, *, quick: bool, load: float) -> Report:
     )
 
 
-def _show(report: Report) -> None:
+def _show(report: Report, *, judge: bool) -> None:
     for row in report.rows:
         _check(row)
         values = "  ".join(f"{variant} {render.number(row.value(variant))}" for variant in row.samples)
         say(f"  {row.name} p{row.percentile:g}: {values} {row.unit}")
-        for goal in row.goals:
+        for goal in row.goals if judge else ():
             say(f"      {render.render_goal(row, goal)}")
 
 
