@@ -70,7 +70,10 @@ def _run(command: Sequence[str]) -> int:
     # This is PID 1: orphans become its children and it must bury them.
     # An interrupt is for the command, which cleans up and ends; it has it from the terminal as well.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    child = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # noqa: PLW1509
+    try:
+        child = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # noqa: PLW1509
+    except OSError as error:
+        raise ToolError(f"cannot run {command[0]}: {error.strerror}") from None
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     while True:
         pid, status = os.wait()
@@ -99,7 +102,7 @@ def _processes() -> list[str]:
 
 def _command_line(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").replace(b"\n", b" ").decode(errors="replace").strip()
     except OSError:
         return ""
 
