@@ -65,6 +65,7 @@ class Server:
             text=True,
         )
         self.seen: list[dict[str, Any]] = []
+        self._pending: list[dict[str, Any]] = []
         self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -79,13 +80,16 @@ class Server:
         self._lines.put(None)
 
     def event(self, name: str) -> dict[str, Any]:
-        """The next log line of this name; AssertionError with the log if the process ends first."""
+        """The first log line of this name that was not given yet; AssertionError with the log if it ends without."""
         while True:
+            for line in self._pending:
+                if line["event"] == name:
+                    self._pending.remove(line)
+                    return line
             line = self._lines.get(timeout=WAIT_S)
             assert line is not None, f"ended without {name}: {self.seen}"
             self.seen.append(line)
-            if line["event"] == name:
-                return line
+            self._pending.append(line)
 
     def port(self) -> int:
         """The port of the next address that it listens on."""
