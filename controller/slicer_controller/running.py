@@ -76,7 +76,7 @@ class Controller:
         if self._upstream is not None:
             self._upstream.start()
         tasks = [asyncio.create_task(self._reconcile()), asyncio.create_task(self._renew_server())]
-        log.info("serving", extra={"roles": sorted(self._roles), "state": str(self._directory)})
+        log.info("started", extra={"roles": sorted(self._roles), "state": str(self._directory)})
         try:
             await self._server.serve()
         finally:

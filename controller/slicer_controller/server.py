@@ -7,6 +7,8 @@ verified URI into the request's state, where the application reads `request.stat
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+log = logging.getLogger(__name__)
 GRACE_S = 3
 """Seconds in which requests end by themselves when the process is to end."""
 ABORT_S = 0.3
@@ -46,6 +49,12 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Nothing is captured."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Bind; then say so."""
+        await super().startup(sockets)
+        if self.started:
+            log.info("serving", extra={"host": self.config.host, "port": self.config.port})
 
     def drop_connections(self) -> None:
         """Cut what is still connected."""

@@ -1,0 +1,200 @@
+"""The control plane as a whole: what goes from an agent through member and hub to the agents of other clusters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+RED = {"name": "red", "prefixes": ["10.7.0.0/16"], "clusters": ["a", "b"]}
+WEB = {"slice": "red", "namespace": "shop", "name": "web", "selector": {"app": "web"}, "ports": [{"port": 80}]}
+
+
+def two_clusters(plane: Any) -> tuple[Any, Any]:
+    """Agents of two clusters with one slice over both, which have all of each other that they need."""
+    for name in "ab":
+        plane.member(name)
+    with plane.hub.api() as api:
+        api.create("slices", RED)
+    agents = plane.agent("a", "a-n1"), plane.agent("b", "b-n1")
+    for agent in agents:
+        for key in ("gateway/a/0/0", "gateway/b/0/0", "nodeblock/red/a/a-n1", "nodeblock/red/b/b-n1"):
+            agent.wait_key(key)
+    return agents
+
+
+def allocations(view: Any) -> dict[str, Any]:
+    """What was promised: blocks, node blocks, slots, VNI."""
+    return {
+        key: value for key, value in view.items() if key.split("/")[0] in {"block", "nodeblock", "slice", "gateway"}
+    }
+
+
+def test_a_gateways_key_reaches_the_other_clusters_agent(plane: Any, make_node: Any) -> None:
+    """What an agent reports of its tunnels is in the view of the agents of clusters that share a slice."""
+    a, b = two_clusters(plane)
+
+    a.report(make_node("a", "a-n1", port=51999))
+
+    assert b.wait(lambda view: view["gateway/a/0/0"].tunnels[0].port == 51999)
+
+
+def test_endpoints_follow_pods(plane: Any, make_attachment: Any) -> None:
+    """An attached pod with the right labels is an endpoint in every cluster's zone view, and goes when it goes."""
+    a, _ = two_clusters(plane)
+    dns = plane.agent("b", "dns1", "dns")
+    with plane.hub.api() as api:
+        api.create("exports", WEB)
+        pod = make_attachment("a", "a-n1", "web-0", "10.7.4.5")
+
+        a.report(pod)
+
+        view = dns.wait(lambda view: getattr(view.get("endpoints/red/shop/web/a"), "endpoints", ()))
+        assert view["endpoints/red/shop/web/a"].endpoints[0].pod == "web-0"
+        assert api.get("exports", "red/shop/web")["status"]["endpoints"][0]["endpoints"][0]["addresses"] == ["10.7.4.5"]
+
+        a.report(without=("attachment/a/a-n1/c-web-0/net1",))
+
+        assert dns.wait(lambda view: view["endpoints/red/shop/web/a"].endpoints == ())
+
+
+def test_a_kill_of_every_controller_changes_no_allocation(plane: Any) -> None:
+    """kill -9 of hub and members, then a restart: views resume, allocations are the same, nothing was ever removed."""
+    a, b = two_clusters(plane)
+    before = allocations(a.follower.view), allocations(b.follower.view)
+    told = len(b.told)
+
+    for controller in (plane.hub, *plane.members.values()):
+        controller.kill()
+    for controller in (*plane.members.values(), plane.hub):
+        controller.start()
+    with plane.hub.api() as api:
+        api.create("slices", RED | {"name": "blue", "prefixes": ["10.8.0.0/16"]})
+    for agent in (a, b):
+        agent.wait_key("nodeblock/blue/a/a-n1")
+
+    after = allocations(a.follower.view), allocations(b.follower.view)
+    assert before == tuple({key: view[key] for key in known} for known, view in zip(before, after, strict=True))
+    assert all(before[1].keys() <= view.keys() for view in b.told[told:])
+
+
+def test_a_member_works_while_its_hub_is_dead(plane: Any, make_attachment: Any) -> None:
+    """Without a hub a member still serves its view to a new agent, gives it blocks, and follows its pods."""
+    a, _ = two_clusters(plane)
+    with plane.hub.api() as api:
+        api.create("exports", WEB)
+    a.report(make_attachment("a", "a-n1", "web-0", "10.7.4.5"))
+    dns = plane.agent("a", "dns1", "dns")
+    dns.wait_key("endpoints/red/shop/web/a")
+    plane.hub.kill()
+    plane.members["a"].kill()
+    plane.members["a"].start()
+
+    new = plane.agent("a", "a-n2")
+    new.report(make_attachment("a", "a-n2", "web-1", "10.7.4.70"))
+
+    assert new.wait_key("nodeblock/red/a/a-n2").blocks
+    assert dns.wait(lambda view: len(view["endpoints/red/shop/web/a"].endpoints) == 2)
+
+
+def test_a_hub_that_lost_its_memory_takes_nothing_down(plane: Any) -> None:
+    """A hub with an empty store is another epoch: agents keep what they have, and hear of new things."""
+    a, b = two_clusters(plane)
+    before = dict(b.follower.view)
+    plane.hub.kill()
+    for file in plane.hub.directory.glob("store.db*"):
+        file.unlink()
+
+    plane.hub.start()
+    with plane.hub.api() as api:
+        # The members come back by themselves; once they do, the hub knows their clusters again.
+        for line in api.watch("clusters"):
+            if line["type"] == "put" and line["object"]["metadata"]["name"] == "b":
+                break
+        api.create("slices", RED | {"name": "green", "prefixes": ["10.9.0.0/16"], "clusters": ["b"]})
+    b.wait_key("slice/green")
+
+    assert before.keys() <= b.follower.view.keys()
+    assert allocations(before).items() <= allocations(b.follower.view).items()
+    assert a.follower.synced
+
+
+def test_a_member_that_lost_its_memory_promises_the_same_again(plane: Any) -> None:
+    """A member with an empty store takes its node blocks and slots back from the hub: nobody's address moves."""
+    a, _ = two_clusters(plane)
+    plane.agent("a", "a-n2").wait_key("nodeblock/red/a/a-n2")
+    a.wait_key("nodeblock/red/a/a-n2")
+    with plane.hub.api() as api:
+        for line in api.watch("nodes"):
+            if line["type"] == "put" and line["object"]["metadata"]["name"] == "a/a-n2":
+                break
+    before = allocations(a.follower.view)
+    member = plane.members["a"]
+    member.kill()
+    for file in (*member.directory.glob("store.db*"), member.directory / "view.json"):
+        file.unlink()
+
+    member.start()
+    with plane.hub.api() as api:
+        api.create("slices", RED | {"name": "blue", "prefixes": ["10.8.0.0/16"]})
+    a.wait_key("nodeblock/blue/a/a-n1")
+
+    assert before.items() <= allocations(a.follower.view).items()
+
+
+def test_an_agent_resumes_from_its_disk(plane: Any, make_node: Any) -> None:
+    """A new follower in the same directory has the last view before it is connected to anybody."""
+    from slicer.client.follow import Follower
+
+    a, _ = two_clusters(plane)
+    a.stop()
+    plane.members["a"].kill()
+
+    again = Follower(a.identity, "/v1/views/node", a.identity.directory / "view.json")
+
+    assert dict(again.view) == dict(a.follower.view)
+    assert again.synced
+    assert not again.connected
+
+
+def test_a_node_that_asks_gets_another_block(plane: Any) -> None:
+    """A demand grows the node's blocks, and through the member the cluster's; the first ones stay."""
+    from slicer.model.attachments import AddressDemand
+
+    for name in "ab":
+        plane.member(name)
+    with plane.hub.api() as api:
+        api.create("slices", RED | {"prefixes": ["10.7.0.0/24"]})
+    a = plane.agent("a", "a-n1")
+    first = a.wait_key("nodeblock/red/a/a-n1").blocks
+
+    for held in range(1, 6):
+        a.report(AddressDemand(slice="red", cluster="a", node="a-n1", version=4, blocks_held=held))
+        a.wait(lambda view, held=held: len(view["nodeblock/red/a/a-n1"].blocks) > held)
+
+    blocks = a.follower.view["nodeblock/red/a/a-n1"].blocks
+    assert blocks[:1] == first
+    assert len(a.follower.view["block/red/a"].blocks) == 2
+
+
+def test_a_slice_that_is_deleted_goes_from_all_views(plane: Any) -> None:
+    """Deleting a slice removes it, its blocks and its gateways from every agent's view."""
+    a, b = two_clusters(plane)
+
+    with plane.hub.api() as api:
+        api.delete("slices", "red")
+
+    for agent in (a, b):
+        agent.wait(lambda view: not allocations(view))
+
+
+def test_one_process_can_be_hub_and_member(plane: Any, tmp_path: Any) -> None:
+    """With both roles a controller is its own hub: a slice, an agent, an attachment, no join token for itself."""
+    arguments = ("--role", "hub", "--role", "member", "--cluster", "solo")
+    plane.members["solo"] = plane._controller("solo", *arguments)
+    with plane.members["solo"].api() as api:
+        api.create("slices", {"name": "red", "prefixes": ["10.7.0.0/16", "fd07::/48"]})
+    agent = plane.agent("solo", "n1")
+
+    blocks = agent.wait_key("nodeblock/red/solo/n1").blocks
+
+    assert [block.version for block in blocks] == [4, 6]
+    assert plane.members["solo"].stop() == 0
