@@ -65,7 +65,8 @@ class Observer:
     def _reader(self, ns: str) -> NamespaceReader:
         reader = self._readers.get(ns)
         if reader is None or not reader.is_current():
-            self.forget(ns)
+            if reader is not None:
+                reader.close()
             reader = self._readers[ns] = NamespaceReader(ns)
         return reader
 

@@ -195,7 +195,9 @@ def render_endpoint(endpoint: tuple[object, int]) -> str:
 
 @_put.register
 def _(item: LinkAddress, _observed: Item | None) -> list[Line]:
-    return [(item.ns, "ip", f"address replace {item.address}/{item.address.max_prefixlen} dev {item.dev}")]
+    # The kernel's own route to an IPv6 address of full length would hide the router address behind the trunk.
+    text = f"address replace {item.address}/{item.address.max_prefixlen} dev {item.dev} noprefixroute"
+    return [(item.ns, "ip", text)]
 
 
 @_delete.register

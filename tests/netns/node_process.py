@@ -1,0 +1,169 @@
+"""One node of a test network: a process with its own network, mount and PID namespaces that runs a real DataPlane.
+
+Started by `tests/netns/testnet.py` as `unshare --net --mount --pid … python node_process.py`; speaks pickled calls over
+its standard input and output. Ending it ends everything in it: its PID namespace dies with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from slicer.kernel import netns
+from slicer.kernel.dataplane import DataPlane
+
+STATE, RUN = Path("/run/slicer-state"), Path("/run/slicer")
+
+
+class Node:
+    """What the test may ask of the node."""
+
+    def __init__(self) -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
+        Path("/run/netns").mkdir()
+        self.dataplane: DataPlane | None = None
+
+    def start(self, **options: object) -> str:
+        """Start a DataPlane (again: as an agent that was restarted); the name of its WireGuard."""
+        if self.dataplane is not None:
+            self.dataplane.close()
+        self.dataplane = DataPlane(state_dir=STATE, run_dir=RUN, port_base=51820, **options)
+        return self.dataplane.wireguard_name
+
+    def call(self, method: str, *arguments: object) -> object:
+        """Call the DataPlane."""
+        return getattr(self.dataplane, method)(*arguments)
+
+    def run(self, command: str, ns: str = "", check: bool = True) -> str:
+        """What a shell command writes, run in one of the node's namespaces."""
+        where = ["ip", "netns", "exec", ns] if ns else []
+        done = subprocess.run([*where, "sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+        if check and done.returncode:
+            raise AssertionError(f"{command!r} in {ns or 'the host'}: {done.stdout}{done.stderr}")
+        return done.stdout + done.stderr
+
+    def spawn(self, arguments: list[str], ns: str = "") -> int:
+        """Start a program in one of the node's namespaces and leave it running; its process id."""
+        where = ["ip", "netns", "exec", ns] if ns else []
+        null = subprocess.DEVNULL
+        return subprocess.Popen([*where, *arguments], stdin=null, stdout=null, stderr=null).pid
+
+    def netns(self, name: str) -> None:
+        """Make a pod's namespace."""
+        netns.create(name)
+
+    def listen(self, ns: str, address: str, port: int) -> None:
+        """Answer each TCP connection to this address with who connects, for the rest of the node's life."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        server = netns.socket_in(f"/run/netns/{ns}", family, socket.SOCK_STREAM)
+        server.bind((address, port))
+        server.listen()
+        threading.Thread(target=_answer, args=(server, ns), daemon=True).start()
+
+    def connect(self, ns: str, address: str, port: int, marker: str = "") -> str:
+        """What the other side says: `<its namespace> <our address>`; AssertionError if it does not answer."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with netns.socket_in(f"/run/netns/{ns}", family, socket.SOCK_STREAM) as client:
+            client.settimeout(5)
+            client.connect((address, port))
+            client.sendall(marker.encode() + b"\n")
+            client.shutdown(socket.SHUT_WR)
+            return client.makefile().read()
+
+    def sink(self, ns: str, address: str, port: int) -> None:
+        """Take one stream and note how fast it came; `sunk` tells."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        server = netns.socket_in(f"/run/netns/{ns}", family, socket.SOCK_STREAM)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((address, port))
+        server.listen()
+        self._speed = []
+        self._sink = threading.Thread(target=_measure, args=(server, self._speed), daemon=True)
+        self._sink.start()
+
+    def sunk(self) -> float:
+        """Bit/s of TCP payload in the stream, without its first half second (slow start, full buckets)."""
+        self._sink.join(30)
+        return self._speed[0]
+
+    def pour(self, ns: str, address: str, port: int, seconds: float) -> None:
+        """Send a stream for so long."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with netns.socket_in(f"/run/netns/{ns}", family, socket.SOCK_STREAM) as client:
+            client.settimeout(10)
+            client.connect((address, port))
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                client.sendall(bytes(32768))
+
+    def flows(self, ns: str, address: str, number: int) -> None:
+        """Send four packets of 1000 bytes from each of so many UDP ports."""
+        for port in range(20000, 20000 + number):
+            with netns.socket_in(f"/run/netns/{ns}", socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.bind(("", port))
+                for _ in range(4):
+                    client.sendto(bytes(1000), (address, 9))
+
+    def processes(self) -> list[str]:
+        """Names of the programs that run in the node, but for this one."""
+        names = []
+        for path in Path("/proc").glob("[0-9]*/comm"):
+            with contextlib.suppress(OSError):
+                names.append(path.read_text().strip())
+        return sorted(name for name in names if not name.startswith("python"))
+
+    def files(self, directory: str) -> list[str]:
+        """Names in a directory of the node; none if it does not exist."""
+        path = Path(directory)
+        return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+
+
+def _answer(server: socket.socket, ns: str) -> None:
+    while True:
+        connection, peer = server.accept()
+        with connection:
+            while connection.recv(65536):
+                pass
+            connection.sendall(f"{ns} {peer[0]}".encode())
+
+
+def _measure(server: socket.socket, speed: list[float]) -> None:
+    connection, _ = server.accept()
+    server.close()
+    with connection:
+        start = last = time.monotonic()
+        total = 0
+        while data := connection.recv(65536):
+            last = time.monotonic()
+            if last - start > 0.5:
+                total += len(data)
+        speed.append(8 * total / max(last - start - 0.5, 0.001))
+
+
+def main() -> None:
+    """Answer until the input ends."""
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    node = Node()
+    while True:
+        try:
+            method, arguments, options = pickle.load(requests)
+        except EOFError:
+            return
+        try:
+            result = (True, getattr(node, method)(*arguments, **options))
+        except BaseException as error:
+            result = (False, f"{type(error).__name__}: {error}")
+        pickle.dump(result, answers)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
