@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 import threading
 import time
@@ -11,8 +12,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from slicer.model.documents import Documents
+from slicer.model.errors import UnavailableError
 from slicer.model.names import Address
-from slicer.plan.zones import plan_zones
+from slicer.plan.zones import ZonePlanner
 from slicer_dns.lookup import Zones
 from slicer_dns.metrics import Status
 from slicer_dns.options import Listen, Options
@@ -36,11 +38,11 @@ class Sink(Protocol):
 
 
 class Server:
-    """Binds when it is made (OSError, UnavailableError), answers UDP from start() and TCP from listen_tcp()."""
+    """Binds when it is made (UnavailableError), answers UDP from start() and TCP from listen_tcp()."""
 
     def __init__(self, options: Options) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        sockets = [open_udp(str(each.address), each.port) for each in options.listen]
+        sockets = [_open(each, shared=options.processes > 1) for each in options.listen]
         ports = [sock.getsockname()[1] for sock in sockets]
         self.listen: Sequence[Listen] = [
             replace(each, port=port) for each, port in zip(options.listen, ports, strict=True)
@@ -55,6 +57,7 @@ class Server:
         self.tcp = TcpServer(self.zones, options.trusted)
         self._sinks: Sequence[Sink] = (*self._loops, *self._workers, self.tcp)
         self._swapping = threading.Lock()
+        self._planner = ZonePlanner()
 
     def start(self) -> None:
         """Answers UDP from now on: SERVFAIL until there is a view."""
@@ -72,8 +75,8 @@ class Server:
 
         Planned aside; a view without news for us changes nothing. The serial is the time of the swap, as CoreDNS's is.
         """
-        snapshot = plan_zones(documents)
         with self._swapping:
+            snapshot = self._planner.plan(documents)
             if snapshot == self.zones.snapshot:
                 return
             self.zones = replace(self.zones, snapshot=snapshot, serial=int(time.time()))
@@ -110,6 +113,13 @@ class Server:
         stop_workers(self._workers)
         for thread in self._threads:
             thread.join(timeout=1)
+
+
+def _open(listen: Listen, *, shared: bool) -> socket.socket:
+    try:
+        return open_udp(str(listen.address), listen.port, shared=shared)
+    except OSError as error:
+        raise UnavailableError(f"cannot listen on {listen}: {error.strerror}") from error
 
 
 def _own_addresses(listen: Sequence[Listen]) -> tuple[Address, ...]:

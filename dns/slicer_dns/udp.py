@@ -20,12 +20,12 @@ RECEIVE_BUFFER_BYTES = 4 << 20
 DATAGRAM_LIMIT = 65535
 
 
-def open_udp(host: str, port: int) -> socket.socket:
-    """A bound socket; several processes may bind the same address, and the kernel spreads askers over them."""
+def open_udp(host: str, port: int, *, shared: bool) -> socket.socket:
+    """A bound socket. `shared`: our other processes bind the same address, and the kernel spreads askers over them."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         if family == socket.AF_INET6:
             # Askers' addresses stay what they are: no ::ffff:10.0.0.1.

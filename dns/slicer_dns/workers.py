@@ -87,7 +87,7 @@ def _work(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     try:
-        loops = [UdpLoop(open_udp(str(each.address), each.port), zones, trusted) for each in listen]
+        loops = [UdpLoop(open_udp(str(each.address), each.port, shared=True), zones, trusted) for each in listen]
     except OSError as error:
         pipe.send(str(error))
         return

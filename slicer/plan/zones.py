@@ -90,21 +90,66 @@ class ZoneSnapshot:
         return self.askers.get(asker, NOBODY)
 
 
-def plan_zones(documents: Documents) -> ZoneSnapshot:
-    """The snapshot that a zone view describes. The own cluster is the one whose attachments are in the view."""
-    attached = [a for a in of_kind(documents, Attachment) if a.state is AttachmentState.ATTACHED]
-    exports: dict[str, list[Export]] = defaultdict(list)
-    for export in of_kind(documents, Export):
-        exports[export.slice].append(export)
-    endpoints: dict[tuple[str, str, str], list[EndpointSet]] = defaultdict(list)
-    for found in of_kind(documents, EndpointSet):
-        endpoints[found.slice, found.namespace, found.name].append(found)
-    own_clusters = {attachment.cluster for attachment in attached}
-    zones = {
-        state.spec.name: _plan_zone(state, exports[state.spec.name], endpoints, own_clusters)
-        for state in of_kind(documents, SliceState)
+class ZonePlanner:
+    """Plans snapshots from views, one after the other; a slice none of whose documents changed keeps its zone object.
+
+    A change in one slice costs the planning of that slice. The result never depends on what was planned before.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[_Sources, SliceZone]] = {}
+
+    def plan(self, documents: Documents) -> ZoneSnapshot:
+        """The snapshot that a zone view describes. The own cluster is the one whose attachments are in the view."""
+        attached = [a for a in of_kind(documents, Attachment) if a.state is AttachmentState.ATTACHED]
+        own_clusters = frozenset(attachment.cluster for attachment in attached)
+        found = _sources(documents, own_clusters)
+        self._known = {name: (sources, self._zone(name, sources)) for name, sources in found.items()}
+        zones = {name: zone for name, (_, zone) in self._known.items()}
+        return ZoneSnapshot(zones=zones, askers=_plan_askers(attached, zones))
+
+    def _zone(self, name: str, sources: _Sources) -> SliceZone:
+        if name in self._known:
+            old, zone = self._known[name]
+            if old.same(sources):
+                return zone
+        return _plan_zone(sources)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sources:
+    """What one slice's zone is planned from."""
+
+    state: SliceState
+    own_clusters: frozenset[str]
+    exports: dict[str, Export] = field(default_factory=dict)
+    endpoints: dict[str, EndpointSet] = field(default_factory=dict)
+
+    def same(self, other: _Sources) -> bool:
+        """Whether both hold the same objects: views share the values that did not change."""
+        if self.state is not other.state or self.own_clusters != other.own_clusters:
+            return False
+        pairs = ((self.exports, other.exports), (self.endpoints, other.endpoints))
+        return all(a.keys() == b.keys() and all(a[key] is b[key] for key in a) for a, b in pairs)
+
+
+def _sources(documents: Documents, own_clusters: frozenset[str]) -> dict[str, _Sources]:
+    found = {
+        value.spec.name: _Sources(state=value, own_clusters=own_clusters)
+        for value in documents.values()
+        if isinstance(value, SliceState)
     }
-    return ZoneSnapshot(zones=zones, askers=_plan_askers(attached, zones))
+    for key, value in documents.items():
+        if isinstance(value, Export) and value.slice in found:
+            found[value.slice].exports[key] = value
+        elif isinstance(value, EndpointSet) and value.slice in found:
+            found[value.slice].endpoints[key] = value
+    return found
+
+
+def plan_zones(documents: Documents) -> ZoneSnapshot:
+    """The snapshot that a zone view describes, planned from nothing."""
+    return ZonePlanner().plan(documents)
 
 
 def _plan_askers(attached: Iterable[Attachment], zones: Mapping[str, SliceZone]) -> dict[Address, frozenset[str]]:
@@ -122,32 +167,36 @@ def _plan_askers(attached: Iterable[Attachment], zones: Mapping[str, SliceZone])
     }
 
 
-def _plan_zone(
-    state: SliceState,
-    exports: Iterable[Export],
-    endpoints: Mapping[tuple[str, str, str], list[EndpointSet]],
-    own_clusters: set[str],
-) -> SliceZone:
+def _plan_zone(sources: _Sources) -> SliceZone:
+    spec = sources.state.spec
+    sets: dict[tuple[str, str], list[EndpointSet]] = defaultdict(list)
+    for found in sources.endpoints.values():
+        sets[found.namespace, found.name].append(found)
     namespaces: dict[str, dict[str, Service]] = defaultdict(dict)
     pointers: dict[Address, list[Pointer]] = defaultdict(list)
-    for export in exports:
-        sets = endpoints.get((export.slice, export.namespace, export.name), [])
-        hosts = _plan_hosts(state, [s for s in sets if _counts(state, export, s.cluster)])
-        hosts.sort(key=lambda host: (host.cluster not in own_clusters, host.cluster, host.host))
-        local = sum(host.cluster in own_clusters for host in hosts)
-        namespaces[export.namespace][export.name] = Service(ports=export.ports, hosts=tuple(hosts), local=local)
-        for host in hosts:
+    for _, export in sorted(sources.exports.items()):
+        counting = [s for s in sets[export.namespace, export.name] if _counts(sources.state, export, s.cluster)]
+        service = _plan_service(sources, export, counting)
+        namespaces[export.namespace][export.name] = service
+        for host in service.hosts:
             pointer = Pointer(host=host.host, cluster=host.cluster, service=export.name, namespace=export.namespace)
             for address in host.addresses:
                 pointers[address].append(pointer)
     return SliceZone(
-        name=state.spec.name,
-        prefixes=state.spec.prefixes,
-        ttl_s=state.spec.dns.ttl_s,
+        name=spec.name,
+        prefixes=spec.prefixes,
+        ttl_s=spec.dns.ttl_s,
         namespaces=dict(namespaces),
-        pointers={address: tuple(found) for address, found in pointers.items()},
+        pointers={address: tuple(leads) for address, leads in pointers.items()},
         numbers=_numbers(pointers),
     )
+
+
+def _plan_service(sources: _Sources, export: Export, sets: Iterable[EndpointSet]) -> Service:
+    hosts = _plan_hosts(sources.state, sets)
+    hosts.sort(key=lambda host: (host.cluster not in sources.own_clusters, host.cluster, host.host))
+    local = sum(host.cluster in sources.own_clusters for host in hosts)
+    return Service(ports=export.ports, hosts=tuple(hosts), local=local)
 
 
 def _counts(state: SliceState, export: Export, cluster: str) -> bool:
