@@ -164,7 +164,7 @@ def _read_opt(class_: int, ttl: int, data: bytes) -> Edns:
 
 def _read_options(data: bytes) -> ClientSubnet | None:
     """The client subnet option. RFC 6891, 6.1.2: "Any OPTION-CODE values not understood … MUST be ignored"."""
-    at, subnet = 0, None
+    at, subnet, seen = 0, None, False
     while at < len(data):
         code, length = struct.unpack_from("!HH", data, at)
         option = data[at + 4 : at + 4 + length]
@@ -172,6 +172,10 @@ def _read_options(data: bytes) -> ClientSubnet | None:
         if len(option) != length:
             raise RequestError(Rcode.FORMERR, "EDNS option ends too early")
         if code == CLIENT_SUBNET:
+            # A resolver that overwrites the first one only would pass on the asker's own claim in the second.
+            if seen:
+                raise RequestError(Rcode.FORMERR, "two client subnet options")
+            seen = True
             subnet = _read_subnet(option)
     return subnet
 

@@ -207,6 +207,7 @@ CODES = {
     ),
     "subnet with a scope": (raw(counts=(1, 0, 0, 1)) + opt(data=b"\0\x08\0\x08\0\1\x20\x20" + b"\1" * 4), "FORMERR"),
     "subnet with spare bits": (raw(counts=(1, 0, 0, 1)) + opt(data=b"\0\x08\0\x05\0\1\x04\0\xff"), "FORMERR"),
+    "two subnets": (raw(counts=(1, 0, 0, 1)) + opt(data=b"\0\x08\0\x08\0\1\x20\0\x0a\xf4\1\1" * 2), "FORMERR"),
     "subnet cut": (raw(counts=(1, 0, 0, 1)) + opt(data=b"\0\x08\0\x03\0\1\x20"), "FORMERR"),
     "subnet of another family": (raw(counts=(1, 0, 0, 1)) + opt(data=b"\0\x08\0\x05\0\3\x08\0\xff"), "NOERROR"),
     "record with a pointer": (raw(counts=(1, 0, 0, 1)) + opt(owner=b"\xc0\x0c")[:-2] + b"\0\0", "FORMERR"),
