@@ -61,7 +61,10 @@ class CniServer:
         try:
             with connection:
                 connection.settimeout(RECEIVE_TIMEOUT_S)
-                environment, stdin = split_input(_receive(connection))
+                data = _receive(connection)
+                if not data:
+                    return  # somebody only looked whether we are here
+                environment, stdin = split_input(data)
                 code, stdout = answer(environment, stdin, self._handle)
                 connection.sendall(b"%d" % code + stdout)
         except (OSError, ValueError) as error:

@@ -95,6 +95,18 @@ class AttachService:
             self._release(record, "its detaching was interrupted")
         elif f"slice/{record.attachment.slice}" not in self._view():
             self._release(record, "its slice is gone")
+        elif not self._has_host_end(record):
+            self.attacher.repair(record)
+            log.event("attachment.repaired", container=record.key[0], interface=record.key[1])
+
+    @staticmethod
+    def _has_host_end(record: Record) -> bool:
+        """Whether the veth is there; also when nobody can tell, because the slice's namespace is not."""
+        path = netns.path_of(attach.slice_netns(record.vni))
+        if not netns.exists(path):
+            return True
+        names = {link.name for link in podview.links(path)}
+        return record.attachment.host_interface in names
 
     def _release(self, record: Record, why: str) -> None:
         if self.attacher.detach(record.key):
