@@ -96,13 +96,12 @@ class Door:
 
     def join(self, id_: str, secret: str, csr: str, expect: str | None) -> tuple[Peer, str]:
         """The peer and its certificate for a token that was never used with another key."""
-        key = _key_digest(csr)
         entry = self._store.get(f"token/{id_}")
         if entry is None or not hmac.compare_digest(entry.value["secret_sha256"], _digest(secret)):
             raise UnauthenticatedError(
                 "the join token is not known here; it was deleted, or it is another controller's"
             )
-        peer = self._peer_of(entry)
+        key, peer = _key_digest(csr), self._peer_of(entry)
         self._check(entry, peer, key, expect)
         self._spend(entry, key)
         self._store.delete(f"revoked/{peer.uri}")

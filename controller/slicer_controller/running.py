@@ -20,6 +20,7 @@ from slicer_controller.member import Member
 from slicer_controller.reports import Reports
 from slicer_controller.server import ABORT_S, Server, make_server
 from slicer_controller.state import State
+from slicer_controller.store import Store
 from slicer_controller.store.sqlite import SqliteStore
 from slicer_controller.upstream import Upstream
 
@@ -49,14 +50,14 @@ class Controller:
         self._roles, self._directory, self._clock = roles, directory, clock
         self._hosts = {host, str(urlsplit(advertise).hostname), "localhost", "127.0.0.1", "::1"} - {"0.0.0.0", "::"}
         self._store = SqliteStore(directory / "store.db", clock=clock)
-        self._state = State(self._store)
-        self._authority = CertificateAuthority(directory)
-        self._closing = asyncio.Event()
+        self._context = build_context(
+            self._store, directory, roles=roles, cluster=cluster, url=advertise, clock=clock, ready=self._is_ready
+        )
+        self._state, self._hub, self._closing = self._context.state, self._context.hub, self._context.closing
         self._upstream = self._make_upstream(identity, cidrs)
-        self._hub = Hub(self._state, clock)
         self._member = Member(self._state, cluster, clock) if "member" in roles else None
         self._own = Cluster(name=cluster, cidrs=cidrs) if len(roles) == 2 else None
-        self._context = self._make_context(advertise, cluster)
+        self._authority = self._context.authority
         certificate, key = self._authority.serve_as(self._hosts)
         app = make_app(self._context)
         self._server: Server = make_server(app, host, port, certificate=certificate, key=key, ca=self._authority.path)
@@ -120,24 +121,38 @@ class Controller:
             if context is not None:
                 context.load_cert_chain(certificate, key)
 
+    def _is_ready(self) -> bool:
+        return self._upstream is None or self._upstream.synced
+
     def _make_upstream(self, identity: Identity | None, cidrs: tuple[Prefix, ...]) -> Upstream | None:
         if identity is None:
             return None
         cache = self._directory / "view.json"
         return Upstream(self._state, identity, cache, cidrs, asyncio.get_running_loop())
 
-    def _make_context(self, advertise: str, cluster: str) -> Context:
-        upstream = self._upstream
-        return Context(
-            roles=self._roles,
-            cluster=cluster,
-            state=self._state,
-            authority=self._authority,
-            door=Door(self._store, self._authority, self._clock, url=advertise, cluster=cluster),
-            hub=self._hub,
-            reports=Reports(self._state, self._clock),
-            admin_token=load_admin_token(self._directory / "admin.token"),
-            clock=self._clock,
-            ready=lambda: upstream is None or upstream.synced,
-            closing=self._closing,
-        )
+
+def build_context(
+    store: Store,
+    directory: Path,
+    *,
+    roles: frozenset[str],
+    cluster: str,
+    url: str,
+    clock: Callable[[], float],
+    ready: Callable[[], bool] = lambda: True,
+) -> Context:
+    """The parts of a controller over a store; CA and administrator's token are made in `directory` if missing."""
+    state, authority = State(store), CertificateAuthority(directory)
+    return Context(
+        roles=roles,
+        cluster=cluster,
+        state=state,
+        authority=authority,
+        door=Door(store, authority, clock, url=url, cluster=cluster),
+        hub=Hub(state, clock),
+        reports=Reports(state, clock),
+        admin_token=load_admin_token(directory / "admin.token"),
+        clock=clock,
+        ready=ready,
+        closing=asyncio.Event(),
+    )

@@ -12,7 +12,7 @@ from slicer.model.attachments import Attachment, Ping
 from slicer.model.clusters import Cluster
 from slicer.model.documents import Documents, of_kind
 from slicer.model.errors import ConflictError, DeniedError, InvalidError, NotFoundError
-from slicer.model.names import Address, parse_address
+from slicer.model.names import Address, check_label, parse_address
 from slicer.model.slices import Export, Membership, Slice, SliceState
 from slicer.plan.allocation import cluster_bits, overlapping
 from slicer.plan.views import clusters_of, in_slice
@@ -115,12 +115,13 @@ def check_export(export: Export, documents: Documents) -> None:
 
 def check_ping(ping: Ping, documents: Documents) -> None:
     """The ping starts at a pod of the slice and goes to an address of the slice."""
+    check_label("ping id", ping.id)
+    target = parse_address("ping target", ping.target)
     state = _member_state(f"ping {ping.id!r}", ping.slice, ping.cluster, documents)
     pods = {(a.namespace, a.pod) for a in _attachments(documents, ping.slice) if a.cluster == ping.cluster}
     if (ping.namespace, ping.pod) not in pods:
         where = f"cluster {ping.cluster!r} that is attached to slice {ping.slice!r}"
         raise NotFoundError(f"there is no pod {ping.namespace}/{ping.pod} in {where}")
-    target = parse_address("ping target", ping.target)
     if not any(target in prefix for prefix in state.spec.prefixes):
         raise InvalidError(
             f"ping target {ping.target!r} is outside slice {ping.slice!r} ({_listed(state.spec.prefixes)})"

@@ -159,7 +159,7 @@ async def _report(context: Context, kind: str, request: Request) -> Response:
 
 
 def _peer(context: Context, kind: str, request: Request) -> Peer:
-    peer = context.door.admit(request.state.peer)
+    peer = context.door.admit(getattr(request.state, "peer", None))
     if peer.kind != kind:
         raise DeniedError(f"{peer.uri} may not use {request.url.path}: that is for a {kind}")
     return peer

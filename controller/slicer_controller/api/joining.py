@@ -44,7 +44,7 @@ class Joining:
     async def renew(self, request: Request) -> Response:
         """POST /v1/renew: a new certificate for who has one."""
         parse_query(request)
-        peer = self._context.door.admit(request.state.peer)
+        peer = self._context.door.admit(getattr(request.state, "peer", None))
         body = _texts(await read_object(request, {"csr": True}))
         return JSONResponse({"certificate": self._context.door.renew(peer, body["csr"]), "identity": peer.uri})
 

@@ -108,6 +108,8 @@ def _line(**fields: Any) -> str:
 
 async def _wait(changed: asyncio.Event, closing: asyncio.Event) -> bool:
     """Wait for a change, at most until a keep-alive is due; False when the stream is to end."""
+    if closing.is_set():
+        return False
     try:
         await asyncio.wait_for(changed.wait(), KEEPALIVE_S)
     except TimeoutError:
