@@ -1,4 +1,4 @@
-"""The real slicer-dns at a real member: from a report of an agent to an answer, and on when all controllers are dead."""
+"""The real slicer-dns at a real member: from an agent's report to an answer, and on when all controllers are dead."""
 
 from __future__ import annotations
 
