@@ -53,15 +53,15 @@ class Tour:
 
     def run(self, *argv: str, fails: bool = False, quiet: bool = False) -> str:
         """Show and run a command; its output. ClaimError unless it ends as expected: well, or (`fails`) not."""
-        self._say(f"  {self._paint(_CYAN, '$ ' + _typed(argv))}")
+        self._show(argv)
         env = {**os.environ, **self.env}
         done = subprocess.run(
             _found(argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, check=False
         )
         output = done.stdout
         if not quiet or (done.returncode != 0) != fails:
-            for line in output.rstrip().splitlines():
-                self._say(self._paint(_DIM, f"    {line}"))
+            for line in filter(str.strip, output.splitlines()):
+                self._say(self._paint(_DIM, f"    {line.rstrip()}"))
         if (done.returncode != 0) != fails:
             expected = "to fail" if fails else "to work"
             raise ClaimError(f"expected this {expected} (exit {done.returncode}): {_typed(argv)}")
@@ -69,7 +69,7 @@ class Tour:
 
     def stream(self, *argv: str) -> None:
         """Show and run a command that reports its own progress."""
-        self._say(f"  {self._paint(_CYAN, '$ ' + _typed(argv))}")
+        self._show(argv)
         done = subprocess.run(_found(argv), env={**os.environ, **self.env}, check=False)
         if done.returncode != 0:
             raise ClaimError(f"expected this to work (exit {done.returncode}): {_typed(argv)}")
@@ -91,6 +91,10 @@ class Tour:
         for line in rest:
             self._say(f"  {line}")
 
+    def _show(self, argv: Sequence[str]) -> None:
+        for line in _wrapped(argv):
+            self._say(f"  {self._paint(_CYAN, line)}")
+
     def _paint(self, code: str, text: str) -> str:
         return f"{code}{text}{_OFF}" if self.color else text
 
@@ -100,6 +104,18 @@ class Tour:
 
 def _typed(argv: Sequence[str]) -> str:
     return " ".join(word if word == "--" else shlex.quote(word) for word in argv)
+
+
+def _wrapped(argv: Sequence[str]) -> list[str]:
+    """The command in lines that fit, each but the last continued as a shell has it."""
+    lines = ["$"]
+    for word in argv:
+        typed = _typed([word])
+        if len(lines[-1]) + len(typed) + 3 > WIDTH - 2:
+            lines[-1] += " \\"
+            lines.append("     ")
+        lines[-1] += f" {typed}"
+    return lines
 
 
 def _found(argv: Sequence[str]) -> list[str]:

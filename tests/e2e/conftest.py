@@ -1,4 +1,8 @@
-"""One lab for the session: two clusters of two nodes. Each test works in its own namespace with its own slices."""
+"""One lab for the session: two clusters of two nodes. Each test works in its own namespace with its own slices.
+
+What is under test is run as users run it (slicectl). What only looks or prepares calls the lab's own functions, because
+starting Python twice for each look would be most of the time that the tests take.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from slicer.lab import machines, rest, state, workloads
+from slicer.model.errors import SlicerError
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "manifests" / "examples"
@@ -62,9 +69,23 @@ class Lab:
         """A list of objects, as slicectl prints it for programs."""
         return json.loads(self.ctl("get", *argv, "-o", "json"))["items"]
 
+    @property
+    def layout(self):
+        """Clusters and machines of the lab."""
+        return state.load(self.name)
+
     def exec(self, where, *argv):
         """Run a command in a pod or on a machine; the finished process."""
-        return self.try_("lab", "exec", where, "--", *argv)
+        argv = workloads.exec_argv(self.layout, where, argv)
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=90)
+
+    def delete_pod(self, pod):
+        """End a pod."""
+        workloads.delete(self.layout, pod)
+
+    def api(self):
+        """A client of the hub: with lab.api() as api."""
+        return rest.opened(self.layout, self.layout.machine("hub"))
 
     def reaches(self, pod, target):
         """Whether one echo request from the pod comes back within a second."""
@@ -87,13 +108,14 @@ class Lab:
         answers = sorted(" ".join(words[4:]) for words in lines if len(words) > 4 and words[3] == kind)
         return (status.group(1) if status else "no answer", answers)
 
-    def pid_of(self, machine, program):
-        """The process number, on its machine, of one program."""
-        sys.path.insert(0, str(ROOT))
-        from slicer.lab import machines
+    def pid(self, machine):
+        """The process number of a machine's init."""
+        return machines.require(self.directory / "machines" / machine).pid
 
-        units = machines.units(self.directory / "machines" / machine)
-        return next(unit["pid"] for unit in units if unit["name"] == program)
+    def netns_of(self, pod):
+        """A pod's network namespace, seen from here: through its node's root directory."""
+        node, record = workloads.find(self.layout, pod)
+        return f"/proc/{self.pid(node)}/root/run/netns/{record['netns_name']}"
 
 
 class Scope:
@@ -133,10 +155,7 @@ class Scope:
 
     def pod(self, cluster, name, slices="", *, node="", **more):
         """Start a pod; its full name."""
-        text = json.dumps(self.manifest(name, slices, **more))
-        self.lab.ctl("lab", "run", "-f", "-", "--cluster", cluster, *(["--node", node] if node else []), stdin=text)
-        self.pods.append(f"{cluster}/{self.namespace}/{name}")
-        return self.pods[-1]
+        return self._run(cluster, json.dumps(self.manifest(name, slices, **more)), node)[0]
 
     def example(self, file, cluster, slice_="", node=""):
         """Start the pods of an example in this test's namespace, its slice replaced; their full names."""
@@ -144,10 +163,12 @@ class Scope:
         for example in ("red", "blue", "violet"):
             text = text.replace(f"slices: {example}", f"slices: {slice_}")
             text = text.replace(f'"slice": "{example}"', f'"slice": "{slice_}"')
-        done = self.lab.ctl(
-            "lab", "run", "-f", "-", "--cluster", cluster, *(["--node", node] if node else []), stdin=text
-        )
-        names = re.findall(r"^pod (\S+) runs", done, re.MULTILINE)
+        return self._run(cluster, text, node)
+
+    def _run(self, cluster, text, node):
+        pods, networks = workloads.parse_manifests([("test", text)])
+        records = workloads.run(self.lab.layout, cluster, pods, networks, node)
+        names = [f"{cluster}/{record['namespace']}/{record['name']}" for record in records]
         self.pods += names
         return names
 
@@ -159,20 +180,23 @@ class Scope:
 
     def delete(self, pod):
         """End a pod."""
-        self.lab.ctl("lab", "delete", pod)
+        self.lab.delete_pod(pod)
         self.pods.remove(pod)
 
     def close(self):
         """Remove everything, and report all that could not be removed."""
         failures = []
-        for argv in [
-            *(("lab", "delete", pod) for pod in self.pods),
-            *(("unexport", slice_, name, "--namespace", self.namespace) for slice_, name in self.exports),
-            *(("delete-slice", name, "--yes", "--force") for name in self.slices),
-        ]:
-            done = self.lab.try_(*argv)
-            if done.returncode != 0:
-                failures.append(f"{' '.join(argv)}: {done.stderr}")
+        with self.lab.api() as api:
+            steps = [
+                *((self.lab.delete_pod, pod) for pod in self.pods),
+                *((api.delete, "exports", f"{slice_}/{self.namespace}/{name}") for slice_, name in self.exports),
+                *((lambda name: api.delete("slices", name, force=True), name) for name in self.slices),
+            ]
+            for do, *what in steps:
+                try:
+                    do(*what)
+                except SlicerError as error:
+                    failures.append(f"{what}: {error.message}")
         assert not failures, "\n".join(failures)
 
 
@@ -180,9 +204,9 @@ class Scope:
 def running_ping(lab, pod, target, interval_s=0.02):
     """A ping that runs while the block does; yields a dict that holds `sent` and `received` after it."""
     script = f"ping -n -i {interval_s} {target} & p=$!; read -r _; kill -INT $p; wait $p"
-    argv = [lab.slicectl, "lab", "exec", pod, "--", "sh", "-c", script]
+    argv = workloads.exec_argv(lab.layout, pod, ["sh", "-c", script])
     counts = {}
-    with subprocess.Popen(argv, stdin=-1, stdout=-1, stderr=-2, text=True, env=lab.env) as process:
+    with subprocess.Popen(argv, stdin=-1, stdout=-1, stderr=-2, text=True) as process:
         first = [process.stdout.readline() for _ in range(3)]
         assert "bytes from" in first[-1], f"ping {target} from {pod} got no answer: {first}"
         yield counts
@@ -197,9 +221,11 @@ def running_ping(lab, pod, target, interval_s=0.02):
 def lab():
     """The lab of this session, taken down at its end."""
     found = Lab(f"e2e-{os.getpid()}")
-    subprocess.run([found.slicectl, "lab", "up"], check=True, env=found.env, stdout=subprocess.DEVNULL)
-    yield found
-    subprocess.run([found.slicectl, "lab", "down"], check=True, env=found.env, stdout=subprocess.DEVNULL)
+    try:
+        subprocess.run([found.slicectl, "lab", "up"], check=True, env=found.env, stdout=subprocess.DEVNULL)
+        yield found
+    finally:
+        subprocess.run([found.slicectl, "lab", "down"], check=True, env=found.env, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture

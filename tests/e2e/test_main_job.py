@@ -49,7 +49,7 @@ def test_pods_of_two_clusters_talk_by_name_and_isolated(lab, shop, until, addres
     assert lab.reaches(shop.client, shop.name)
 
     answer = http(lab, shop.client, shop.name, "/hello")
-    assert answer == f"hello ::ffff:{address(shop.client)}, this is web: /hello"
+    assert answer == f"hello {address(shop.client)}, this is web: /hello"
 
     assert lab.addresses(shop.outsider).keys() == {"eth0"}
     assert lab.lookup(shop.outsider, shop.name)[1] == []
@@ -57,8 +57,7 @@ def test_pods_of_two_clusters_talk_by_name_and_isolated(lab, shop, until, addres
     assert lab.lookup(shop.client_blue, shop.name)[1] == []
     assert "this is web-blue" in http(lab, shop.client_blue, shop.name_blue)
 
-    netns = _netns_of(lab, shop.web_blue)
-    with listening(netns, "net1") as heard:
+    with listening(lab.netns_of(shop.web_blue), "net1") as heard:
         assert lab.reaches(shop.client, address(shop.web))
     assert heard.lost == 0
     assert heard.packets() == []
@@ -67,9 +66,9 @@ def test_pods_of_two_clusters_talk_by_name_and_isolated(lab, shop, until, addres
 def test_the_wire_between_the_clusters_shows_nothing_readable(lab, shop, until, address):
     """Between the clusters there is nothing but WireGuard, without the text that the pods exchange."""
     until(lambda: lab.lookup(shop.client, shop.name)[1], "the name of web")
-    internet = f"/proc/{_pid(lab, 'internet')}/ns/net"
+    internet = f"/proc/{lab.pid('internet')}/ns/net"
 
-    with listening(internet) as wire, listening(_netns_of(lab, shop.web), "net1") as pod:
+    with listening(internet) as wire, listening(lab.netns_of(shop.web), "net1") as pod:
         assert MARKER in http(lab, shop.client, shop.name, f"/{MARKER}")
 
     between = wire.packets(
@@ -94,17 +93,3 @@ def test_endpoints_follow_pods(lab, shop, until):
     shop.delete(second)
 
     until(lambda: len(lab.lookup(shop.client, shop.name)[1]) == 1, "the second pod's address is gone")
-
-
-def _pid(lab, machine):
-    from slicer.lab import machines
-
-    return machines.require(lab.directory / "machines" / machine).pid
-
-
-def _netns_of(lab, pod):
-    """The pod's network namespace, seen from here: through its node's root directory."""
-    from slicer.lab import state, workloads
-
-    node, record = workloads.find(state.load(lab.name), pod)
-    return f"/proc/{_pid(lab, node)}/root{record['netns'].replace('/var/run', '/run')}"

@@ -8,10 +8,10 @@ pytestmark = pytest.mark.root
 
 REFUSED = [
     (("create-slice", "Bad_Name", "--prefix", "10.210.0.0/16"), 2, ("Bad_Name",)),
-    (("create-slice", "x", "--prefix", "10.244.128.0/17"), 2, ("10.244.128.0/17", "10.244.0.0/16")),
+    (("create-slice", "x", "--prefix", "10.244.128.0/17"), 5, ("10.244.128.0/17", "10.244.0.0/16")),
     (("create-slice", "x", "--prefix", "10.210.0.0/30"), 2, ("10.210.0.0/30",)),
     (("create-slice", "x", "--prefix", "10.210.0.1/16"), 2, ("10.210.0.1/16",)),
-    (("create-slice", "x", "--prefix", "10.210.0.0/16", "--clusters", "a,mars"), 2, ("mars",)),
+    (("create-slice", "x", "--prefix", "10.210.0.0/16", "--clusters", "a,mars"), 4, ("mars",)),
     (
         ("create-slice", "x", "--prefix", "10.210.0.0/16", "--guarantee", "30M", "--ceiling", "20M"),
         2,
