@@ -68,8 +68,10 @@ def pods(ctx: typer.Context, incomplete: str) -> list[str]:
 
     def ask(api: Api) -> Iterable[str]:
         specs = (item["spec"] for item in api.list("attachments"))
+        # Behind an option without its value the parser has not read the slice's name: then all pods are offered.
         wanted = ctx.params.get("slice_name")
-        return (f"{one['cluster']}/{one['namespace']}/{one['pod']}" for one in specs if one["slice"] == wanted)
+        found = (one for one in specs if wanted in {None, one["slice"]})
+        return (f"{one['cluster']}/{one['namespace']}/{one['pod']}" for one in found)
 
     return _asked(ctx, incomplete, ask)
 

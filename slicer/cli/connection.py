@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from slicer.cli import config
-from slicer.cli.errors import cured
+from slicer.cli.errors import cured, cures_of_refusal
 from slicer.model.errors import InvalidError, NotFoundError, SlicerError, UnauthenticatedError, UnavailableError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def cures(error: SlicerError, context: config.Context) -> list[str]:
         source = context.token_file or "`token` in the configuration"
         return [f"the token ({source}) must be the hub's: admin.token in its state directory"]
     if not isinstance(error, UnavailableError):
-        return []
+        return cures_of_refusal(error)
     if "CERTIFICATE_VERIFY_FAILED" in error.message:
         return [f"{context.ca} is not the CA of {context.server}: fetch ca.pem from the hub's state directory"]
     if "WRONG_VERSION_NUMBER" in error.message:

@@ -6,6 +6,7 @@ A *cure* is a note on the exception (`add_note`): what to do, in words or as a c
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TypeVar
 
@@ -49,16 +50,41 @@ def exit_code(error: BaseException) -> int:
     return next((code for code, kinds, _ in EXIT_CODES if isinstance(error, kinds)), UNEXPECTED)
 
 
+_NAMED = re.compile(r"(slice|cluster|membership|export|pod) '?([^' ]+)'?")
+_PLURALS = {"membership": "members", "export": "services", "pod": "attachments"}
+
+
+def cures_of_refusal(error: SlicerError) -> list[str]:
+    """The cure for what the hub refused, from the thing that its message names; nothing where none is certain."""
+    named = _NAMED.findall(error.message)
+    if not named or getattr(error, "__notes__", None):
+        return []
+    if isinstance(error, NotFoundError):
+        return [f"slicectl get {_plural(named[-1][0])} lists those there are"]
+    if error.reason == "Exists":
+        kind, name = named[0]
+        return [f"slicectl get {_plural(kind)} {name} -o yaml shows it; take another name, or remove it first"]
+    return []
+
+
+def _plural(kind: str) -> str:
+    return _PLURALS.get(kind, f"{kind}s")
+
+
 def cured(error: E, cure: str) -> E:
     """`error` with a note that says what to do; for `raise cured(NotFoundError(…), "…")`."""
     error.add_note(cure)
     return error
 
 
-def report(error: Exception) -> int:
-    """Print `error` and its cures to stderr, without a traceback; returns the exit code."""
+def report(error: Exception, help_command: str = "slicectl --help") -> int:
+    """Print `error` and its cures to stderr, without a traceback; returns the exit code.
+
+    Wrong input without a cure of its own leads to `help_command`, that of the command that was typed.
+    """
     if isinstance(error, SlicerError):
-        _print(error.message, getattr(error, "__notes__", []))
+        cures = getattr(error, "__notes__", [])
+        _print(error.message, cures or ([help_command] if isinstance(error, InvalidError) else []))
     else:
         cure = "this is a bug in slicectl: set SLICER_DEBUG=1 and run it again to see where, then report it"
         _print(f"unexpected {type(error).__name__}: {error}", [cure])

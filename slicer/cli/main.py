@@ -81,6 +81,8 @@ app.command("lab", rich_help_panel=REST, context_settings={"ignore_unknown_optio
 )
 app.command("completion", rich_help_panel=REST)(shell.completion)
 app.command("version", rich_help_panel=REST)(health.version)
+GROUPS = {"member", "qos", "config"}
+COMMANDS = GROUPS | {str(command.name) for command in app.registered_commands}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -90,6 +92,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(argv: list[str] | None = None) -> int:
     """Run slicectl; the exit code. Nothing but Exit and the interpreter's end leaves here."""
+    shell.prepare_completion()
     try:
         app(args=argv, prog_name=shell.program_name(), complete_var=shell.COMPLETE_VARIABLE)
     except SystemExit as end:
@@ -99,8 +102,16 @@ def run(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        return errors.report(error)
+        return errors.report(error, help_command(sys.argv[1:] if argv is None else argv))
     return 0
+
+
+def help_command(words: list[str]) -> str:
+    """`slicectl … --help` of the command that the words call."""
+    names = [word for word in words if word in COMMANDS][:1]
+    if names and names[0] in GROUPS:
+        names = words[words.index(names[0]) :][:2]
+    return " ".join([shell.program_name(), *names, "--help"])
 
 
 def _code(code: Any) -> int:

@@ -44,7 +44,7 @@ def version(ctx: typer.Context) -> None:
     try:
         with connected(ctx) as api:
             info = api.request("GET", "/openapi.json")["info"]
-        print(f"hub      {info['version']} ({chosen(ctx).server})")
+        print(f"hub      API {info['version']} ({chosen(ctx).server})")
     except SlicerError as error:
         print(f"hub      unknown: {error.message}")
 
