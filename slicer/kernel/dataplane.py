@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from slicer.kernel.apply import Applier
-from slicer.kernel.commands import Errors
+from slicer.kernel.commands import Errors, find_leaf
 from slicer.kernel.keys import Keys
 from slicer.kernel.nft import NftReader
 from slicer.kernel.observer import Observed, Observer
@@ -28,7 +28,7 @@ from slicer.plan.dataplane_commands import Change, render_endpoint
 from slicer.plan.dataplane_diff import POD_LINKS, diff
 from slicer.plan.dataplane_qos import plan_pod_rates, read_pod_rates, scope_of_pods
 from slicer.plan.dataplane_topology import pod_mtu
-from slicer.plan.dataplane_values import Item, NodePlan, Sysctl, plan_of
+from slicer.plan.dataplane_values import Item, NodePlan, plan_of
 
 _ROUNDS = 4
 """An object that had to be made anew takes others along: those come back in the next round."""
@@ -52,6 +52,7 @@ class DataPlane:
         nft = NftReader(run_dir / "nft.json")
         self._observer = Observer(nft, self._wireguard)
         self._applier = Applier(self._observer, nft, self._wireguard, self._keys)
+        self._leaf = find_leaf()
         self._rated: dict[tuple[str, str], Attachment] = {}
         """Pods whose rates `set_pod_rates` set, by (slice, host interface), while their interface exists."""
 
@@ -74,7 +75,7 @@ class DataPlane:
         """Make the kernel what `view` and `local` ask for."""
 
         def wish(observed: Observed) -> tuple[NodePlan, tuple[str, ...]]:
-            known = replace(local, attachments=self._attachments(local, observed))
+            known = replace(local, attachments=self._attachments(local, observed), leaf=self._leaf)
             present, missing = _with_pods(plan_node(view, known), observed)
             return present, missing
 
@@ -94,7 +95,7 @@ class DataPlane:
 
         def wish(observed: Observed) -> tuple[NodePlan, tuple[str, ...]]:
             known = [a for a in self._attachments(local, observed) if a.slice == attachment.slice]
-            plan = plan_of(plan_pod_rates(ns, known, local.leaf, pod_mtu(local.underlay_mtu)))
+            plan = plan_of(plan_pod_rates(ns, known, self._leaf, pod_mtu(local.underlay_mtu)))
             return _with_pods(plan, observed)
 
         with self._lock:
@@ -110,7 +111,7 @@ class DataPlane:
         """What this gateway's devices say of each peer, in the order of the devices."""
         ends = _far_ends(view, cluster)
         with self._lock:
-            states = self._observer.read().wireguard
+            states = self._observer.read_wireguard()
         return tuple(
             _health(cluster, node, ends[peer.public_key], peer)
             for _, state in states
@@ -125,7 +126,7 @@ class DataPlane:
         """
         with self._lock:
             waiting = 0
-            for device, state in self._observer.read().wireguard:
+            for device, state in self._observer.read_wireguard():
                 fresh = [peer for peer in state.peers if peer.handshake_at_s is None and peer.endpoint]
                 waiting += len(fresh)
                 if fresh and self._wireguard:
@@ -148,20 +149,18 @@ class DataPlane:
         """Apply differences until there are none, or nothing gets better. `scope` narrows what is looked at."""
         done: list[Change] = []
         errors: Errors = {}
-        sysctls: tuple[Sysctl, ...] = ()
-        for _ in range(_ROUNDS):
-            observed = self._observer.read(sysctls)
-            desired, missing = wish(observed)
-            if desired.sysctls != sysctls:
-                sysctls = desired.sysctls
-                observed = self._observer.read(sysctls)
-            changes = diff(desired, scope(observed.plan))
-            if not changes or changes == tuple(done[-len(changes) :]):
+        for attempt in range(_ROUNDS + 1):
+            try:
+                observed = self._observer.read()
+                desired, missing = wish(observed)
+                there = scope(replace(observed.plan, sysctls=self._observer.read_sysctls(desired.sysctls)))
+            except OSError as error:  # a namespace that somebody removes while it is read
+                return Outcome(changes=tuple(map(str, done)), failures=(f"the kernel cannot be read: {error}",))
+            changes = diff(desired, there)
+            if not changes or attempt == _ROUNDS or changes == tuple(done[-len(changes) :]):
                 break
             errors = self._applier.apply(changes)
             done += changes
-        else:
-            changes = diff(wish(observed)[0], scope(self._observer.read(sysctls).plan))
         failures = tuple(f"{change}: {errors.get(change, 'has no lasting effect')}" for change in changes)
         return Outcome(changes=tuple(map(str, done)), failures=(*missing, *failures))
 

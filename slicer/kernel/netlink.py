@@ -95,8 +95,9 @@ def _raise_error(kind: int, payload: bytes) -> None:
 def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
     """Attributes by type; of a repeated type the last."""
     found: dict[int, bytes] = {}
-    while offset + 4 <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+    end, unpack = len(data) - 4, _ATTRIBUTE.unpack_from
+    while offset <= end:
+        length, kind = unpack(data, offset)
         if length < 4:
             break
         found[kind & _TYPE_MASK] = data[offset + 4 : offset + length]

@@ -107,8 +107,11 @@ class NamespaceReader:
         for family in (socket.AF_INET, socket.AF_INET6, _AF_BRIDGE):
             for payload in self._route.dump(_GETNEIGH, struct.pack("=BBHiHBB", family, 0, 0, 0, 0, 0, 0)):
                 _, _, _, index, state, _, _ = struct.unpack_from("=BBHiHBB", payload)
-                device, found = devices.get(index), attributes(payload, 12)
-                if device is None or 1 not in found or 2 not in found or not state & _PERMANENT:
+                device = devices.get(index)
+                if device is None or not state & _PERMANENT:
+                    continue
+                found = attributes(payload, 12)
+                if 1 not in found or 2 not in found:
                     continue
                 address, mac = _address(found[1]), found[2].hex(":")
                 if family == _AF_BRIDGE:
@@ -119,9 +122,9 @@ class NamespaceReader:
     def _nexthops(self, devices: dict[int, Device]) -> Iterator[Item]:
         for payload in self._route.dump(_GETNEXTHOP, bytes(8)):
             family, _, protocol, _, _ = struct.unpack_from("=BBBBI", payload)
-            found = attributes(payload, 8)
             if protocol != ROUTE_PROTOCOL:
                 continue
+            found = attributes(payload, 8)
             if 2 in found:
                 yield _group(self.ns, found)
             elif 5 in found and u32(found[5]) in devices:
@@ -143,10 +146,10 @@ class NamespaceReader:
     def _routes(self, devices: dict[int, Device]) -> Iterator[Route]:
         for family in (socket.AF_INET, socket.AF_INET6):
             for payload in self._route.dump(_GETROUTE, struct.pack("=BBBBBBBBI", family, *[0] * 8)):
-                length, protocol = payload[1], payload[5]
-                found = attributes(payload, 12)
-                if protocol != ROUTE_PROTOCOL or u32(found.get(15, payload[4:5])) != _MAIN:
+                length, table, protocol = payload[1], payload[4], payload[5]
+                if protocol != ROUTE_PROTOCOL or table != _MAIN:
                     continue
+                found = attributes(payload, 12)
                 dst = ipaddress.ip_network((found.get(1, bytes(4 if family == socket.AF_INET else 16)), length))
                 if 30 in found:
                     yield Route(ns=self.ns, dst=dst, nexthop=u32(found[30]))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from time import time
 
 from slicer.kernel import netns
 from slicer.kernel.nft import NftReader
 from slicer.kernel.observe import NamespaceReader, read_sysctls
 from slicer.kernel.wireguard import DeviceState, PeerState, Place, WireGuard
-from slicer.plan.dataplane_values import Item, Link, Namespace, NodePlan, Sysctl, WgDevice, WgPeer, plan_of
+from slicer.plan.dataplane_values import Item, Link, Namespace, NodePlan, Sysctl, WgDevice, WgPeer, collect
 
 SESSION_S = 180
 """WireGuard's reject-after-time: without a handshake in this time there is no session."""
@@ -34,6 +35,7 @@ class Observer:
         self._nft = nft
         self._wireguard = wireguard
         self._readers: dict[str, NamespaceReader] = {}
+        self._devices: tuple[WgDevice, ...] = ()
 
     def close(self) -> None:
         for reader in self._readers.values():
@@ -47,20 +49,35 @@ class Observer:
             self._readers.pop(ns).close()
         self._nft.forget(ns)
 
-    def read(self, sysctls: Sequence[Sysctl] = ()) -> Observed:
-        """Everything of ours; of the kernel's settings only those asked for."""
+    def read(self) -> Observed:
+        """Everything of ours but the kernel's settings."""
         items: list[Item] = []
         pods: set[tuple[str, str]] = set()
         states: list[tuple[WgDevice, DeviceState]] = []
-        for ns in netns.names():
+        present = netns.names()
+        for ns in self._readers.keys() - set(present):
+            self.forget(ns)
+        for ns in present:
             found, names = self._reader(ns).read()
             table = self._nft.read(ns)
             items += [Namespace(ns=ns), *([table] if table else []), *found]
-            items += read_sysctls(ns, [sysctl for sysctl in sysctls if sysctl.ns == ns])
             pods |= {(ns, name) for name in names}
         for link in [item for item in items if isinstance(item, Link) and item.kind == "wireguard"]:
             items += self._wireguard_items(link, states)
-        return Observed(plan_of(items), frozenset(pods), tuple(states))
+        self._devices = tuple(device for device, _ in states)
+        return Observed(collect(items), frozenset(pods), tuple(states))
+
+    def read_wireguard(self) -> list[tuple[WgDevice, DeviceState]]:
+        """The WireGuard devices of the last reading, as they are now."""
+        found = [(device, self._wireguard_state(device.ns, device.name)) for device in self._devices]
+        return [(device, state) for device, state in found if state is not None]
+
+    def read_sysctls(self, wanted: Sequence[Sysctl]) -> tuple[Sysctl, ...]:
+        """These settings as they are, in namespaces that exist."""
+        found: list[Sysctl] = []
+        for ns, group in groupby(wanted, key=lambda sysctl: sysctl.ns):
+            found += read_sysctls(ns, list(group)) if ns in self._readers else []
+        return tuple(found)
 
     def _reader(self, ns: str) -> NamespaceReader:
         reader = self._readers.get(ns)
@@ -70,8 +87,11 @@ class Observer:
             reader = self._readers[ns] = NamespaceReader(ns)
         return reader
 
+    def _wireguard_state(self, ns: str, name: str) -> DeviceState | None:
+        return self._wireguard.read(Place(ns, name)) if self._wireguard else None
+
     def _wireguard_items(self, link: Link, states: list[tuple[WgDevice, DeviceState]]) -> Iterator[Item]:
-        state = self._wireguard.read(Place(link.ns, link.name)) if self._wireguard else None
+        state = self._wireguard_state(link.ns, link.name)
         if state is None:
             yield replace(link, kind=DEAD)
             return

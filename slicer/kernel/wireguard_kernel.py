@@ -1,6 +1,6 @@
 """WireGuard by the kernel, over pyroute2's generic netlink.
 
-A device is made from the host's namespace straight into its own: its UDP socket stays in the host's. Thin on purpose: no
+A device is made from the host's namespace straight into its own: its UDP socket stays in the host's. Thin: no
 kernel WireGuard exists where this was written, so that it was tested on messages, not on a device.
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from slicer.plan.dataplane_commands import Change, delete, put
-from slicer.plan.dataplane_values import Item, Link, Namespace, NodePlan, Sysctl, WgPeer
+from slicer.plan.dataplane_values import Item, Link, Namespace, NodePlan, Sysctl, WgPeer, order
 
 POD_LINKS = "p"
 """Host ends of pods: made and removed by the attach path, together with their routes and neighbours."""
@@ -27,7 +27,7 @@ def diff(desired: NodePlan, observed: NodePlan) -> tuple[Change, ...]:
             if not _same(item, have.get(key)):
                 puts += put(_settled(item, have.get(key)), have.get(key))
         extra = [item for key, item in have.items() if key not in want and not _spared(item, gone)]
-        deletes.append([change for item in extra for change in delete(item)])
+        deletes.append([change for item in sorted(extra, key=order) for change in delete(item)])
     return (*puts, *(change for changes in reversed(deletes) for change in changes))
 
 

@@ -67,7 +67,7 @@ class LocalState:
     """What all slices together may send to other clusters; None where nobody said."""
     vxlan_port: int = VXLAN_PORT
     leaf: str = "pfifo"
-    """Queue of each HTB class: fq_codel where the kernel has it."""
+    """Queue of each HTB class: fq_codel where the kernel has it (slicer.kernel.dataplane finds out)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import Protocol, TypeVar
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Protocol
 
 from slicer.model.names import Address, Prefix
 
@@ -348,16 +349,37 @@ _FIELD_OF: dict[type, str] = {
     WgPeer: "wg_peers",
 }
 
-T = TypeVar("T", bound=Item)
-
 
 def plan_of(items: Iterable[Item]) -> NodePlan:
-    """The plan that holds `items`, each in its list; of two with the same key the last counts."""
+    """The plan that holds `items`, each in its list, sorted; of two with the same key the last counts."""
     lists: dict[str, dict[tuple[object, ...], Item]] = {}
     for item in items:
         lists.setdefault(_FIELD_OF[type(item)], {})[item.key] = item
-    return NodePlan(**{name: tuple(sorted(found.values(), key=_order)) for name, found in lists.items()})  # type: ignore[arg-type]
+    return _plan({name: sorted(found.values(), key=order) for name, found in lists.items()})
 
 
-def _order(item: Item) -> tuple[str, ...]:
-    return tuple(f"{part:08x}" if isinstance(part, int) else str(part) for part in item.key)
+def collect(items: Iterable[Item]) -> NodePlan:
+    """The same for what was observed, in the order of the observation: sorting it would cost more than reading it."""
+    lists: dict[str, list[Item]] = {}
+    for item in items:
+        lists.setdefault(_FIELD_OF[type(item)], []).append(item)
+    return _plan(lists)
+
+
+def _plan(lists: dict[str, list[Item]]) -> NodePlan:
+    return NodePlan(**{name: tuple(found) for name, found in lists.items()})  # type: ignore[arg-type]
+
+
+def order(item: Item) -> tuple[str, ...]:
+    """What values of one kind are sorted by: their key, numbers as numbers, IPv4 before IPv6."""
+    return tuple(map(_sortable, item.key))
+
+
+def _sortable(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, int):
+        return f"{part:08x}"
+    if isinstance(part, IPv4Network | IPv6Network):
+        return f"{part.version}{int(part.network_address):032x}/{part.prefixlen:03}"
+    return f"{part.version}{int(part):032x}" if isinstance(part, IPv4Address | IPv6Address) else str(part)
