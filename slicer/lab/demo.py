@@ -75,7 +75,7 @@ def show_slices(tour: Tour) -> None:
     ceiling = f"{CEILING_BPS // 1_000_000}M"
     tour.run("slicectl", "create-slice", "red", "--prefix", PREFIX, "--ceiling", ceiling, "--wait")
     tour.run("slicectl", "create-slice", "blue", "--prefix", PREFIX, "--wait")
-    tour.run("slicectl", "get", "slices")
+    tour.run("slicectl", "get", "slices", "-o", "wide")
 
 
 def show_pods(tour: Tour, lab: Layout) -> None:
@@ -139,7 +139,7 @@ def show_twin(tour: Tour, lab: Layout) -> None:
 def show_ceiling(tour: Tour) -> None:
     """Bandwidth is kept: the slice's ceiling holds on the tunnels."""
     tour.chapter(f"Slice red may use {CEILING_BPS / 1e6:.0f} Mbit/s between the clusters")
-    tour.tell("client sends as fast as it can for four seconds; the first, with slow start and bursts, is left out.")
+    tour.tell("client sends as fast as it can; the first second, with slow start and bursts, is left out.")
     argv = ("iperf3", "-c", SPEED, "-O", "1", "-t", "3", "-i", "0", "-f", "m")
     output = tour.run("slicectl", "lab", "exec", "client", "--", *argv)
     found = re.search(r"([\d.]+) Mbits/sec +receiver", output)
@@ -179,15 +179,15 @@ def say_goodbye(tour: Tour, name: str) -> None:
     more = "" if name == "lab" else f" --name {name}"
     for command, what in (
         ("slicectl status", "health at a glance"),
-        ("slicectl get gateways", "or slices, nodes, tunnels, attachments, services"),
+        ("slicectl get gateways", "or slices, nodes, tunnels, attachments …"),
         ("slicectl describe slice red", "everything about one slice"),
         ("slicectl member add red --pod a/shop/outsider", "let the outsider in, while it runs"),
         (f"slicectl lab exec client{more} -- bash", "a shell in a pod"),
         (f"slicectl lab status{more}", "machines, programs, pods"),
-        (f"slicectl lab stop{more} --kill hub/hub", "kill the hub: nothing stops (lab start hub/hub)"),
+        (f"slicectl lab stop{more} --kill hub/hub", "kill the hub: nothing else stops"),
         ("make demo-down" if name == "lab" else f"slicectl lab down{more}", "remove everything"),
     ):
-        tour.tell(f"{command:<48} {what}")
+        tour.tell(f"{command:<46} {what}")
 
 
 def _start(tour: Tour, cluster: str, *files: str) -> None:

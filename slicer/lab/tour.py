@@ -109,13 +109,23 @@ def _typed(argv: Sequence[str]) -> str:
 def _wrapped(argv: Sequence[str]) -> list[str]:
     """The command in lines that fit, each but the last continued as a shell has it."""
     lines = ["$"]
-    for word in argv:
-        typed = _typed([word])
+    for typed in _units(argv):
         if len(lines[-1]) + len(typed) + 3 > WIDTH - 2:
             lines[-1] += " \\"
             lines.append("     ")
         lines[-1] += f" {typed}"
     return lines
+
+
+def _units(argv: Sequence[str]) -> list[str]:
+    """The words, an option together with its value."""
+    units: list[str] = []
+    for word in argv:
+        if units and units[-1].startswith("-") and " " not in units[-1] and units[-1] != "--" and word[0] != "-":
+            units[-1] += f" {_typed([word])}"
+        else:
+            units.append(_typed([word]))
+    return units
 
 
 def _found(argv: Sequence[str]) -> list[str]:

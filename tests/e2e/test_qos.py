@@ -13,7 +13,7 @@ HEADERS = 0.80
 
 
 def measured_bps(lab, pod, address):
-    """TCP payload in bit/s that arrives at an iperf3 server; the first second, with slow start and bursts, is left out."""
+    """TCP payload in bit/s that arrives at an iperf3 server; the first second (slow start, bursts) is left out."""
     done = lab.exec(pod, "iperf3", "-c", address, "-O", "1", "-t", "2", "-J")
     assert done.returncode == 0, done.stdout
     return json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"]
