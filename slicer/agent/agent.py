@@ -22,7 +22,7 @@ from pathlib import Path
 from slicer.agent import log
 from slicer.agent.changes import Changes
 from slicer.agent.pinger import Pinger
-from slicer.agent.pods import Pods
+from slicer.agent.pods import Pods, with_waiting
 from slicer.agent.prober import Prober
 from slicer.agent.reconciler import Reconciler, with_interface
 from slicer.agent.sandboxes import SandboxDirectory
@@ -166,8 +166,7 @@ class Agent:
         attachments = self._service.attacher.journal.attachments()
         return [
             self._node_document(),
-            *(a for a in attachments if a.state is AttachmentState.ATTACHED),
-            *self._pods.waiting,
+            *with_waiting([a for a in attachments if a.state is AttachmentState.ATTACHED], self._pods.waiting),
             *self._prober.paths,
             *self._tunnels,
             *plan_demands(self._service.attacher.situation()),

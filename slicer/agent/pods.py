@@ -7,7 +7,7 @@ with the reason, and tried again at each change and each RETRY_S.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from slicer.agent import log
@@ -163,6 +163,23 @@ class Pods:
             by=AttachedBy.MEMBERSHIP,
             message=message,
         )
+
+
+def with_waiting(attached: Sequence[Attachment], waiting: Iterable[Attachment]) -> tuple[Attachment, ...]:
+    """What is reported: what is attached, and what waits under an interface name that is not taken.
+
+    A document's key is (container, interface): a membership that waits must not hide an interface that works.
+    """
+    taken = {(a.container_id, a.interface) for a in attached}
+    return (*attached, *(free_name(one, taken) for one in waiting))
+
+
+def free_name(one: Attachment, taken: set[tuple[str, str]]) -> Attachment:
+    """`one` with the first of its own name, net1, net2, … that `taken` has not; the name is taken then."""
+    names = (one.interface, *(f"net{number}" for number in range(1, len(taken) + 2)))
+    name = next(name for name in names if (one.container_id, name) not in taken)
+    taken.add((one.container_id, name))
+    return replace(one, interface=name)
 
 
 def wish_of(membership: Membership, sandbox: Sandbox, interface: str) -> Wish:
