@@ -75,7 +75,7 @@ def show_slices(tour: Tour) -> None:
     ceiling = f"{CEILING_BPS // 1_000_000}M"
     tour.run("slicectl", "create-slice", "red", "--prefix", PREFIX, "--ceiling", ceiling, "--wait")
     tour.run("slicectl", "create-slice", "blue", "--prefix", PREFIX, "--wait")
-    tour.run("slicectl", "get", "slices", "-o", "wide")
+    tour.run("slicectl", "get", "slices")
 
 
 def show_pods(tour: Tour, lab: Layout) -> None:
