@@ -122,7 +122,7 @@ def _field_errors(error: ValidationError, data: Any) -> Iterator[FieldError]:
 
 def _other_family(item: Any) -> bool:
     """Whether this is IPv4's complaint about a text that means IPv6: pydantic tries both and tells both."""
-    return isinstance(item["input"], str) and ":" in item["input"] and "v4" in str(item["loc"][-1])
+    return isinstance(item["input"], str) and ":" in item["input"] and "v4" in str(item["loc"][-1:])
 
 
 def _unknown_name(loc: tuple[int | str, ...]) -> str:

@@ -87,7 +87,8 @@ class Joining:
                 reason="WrongRole",
             )
         if query.dry_run:
-            return JSONResponse({"metadata": {"name": "", "revision": 0, "created_at": ""}, "spec": _spec(spec)}, 201)
+            metadata = {"name": "", "revision": 0, "created_at": ""}
+            return JSONResponse({"metadata": metadata, "spec": _spec(spec), "status": {}}, 201)
         entry, text = self._context.door.make_token(secrets.token_hex(6), spec)
         rendered = self._render(entry)
         rendered["status"]["token"] = text

@@ -262,5 +262,5 @@ def _if_match() -> Json:
         "name": "If-Match",
         "in": "header",
         "required": False,
-        "schema": {"type": "string", "pattern": '^"[0-9]{1,16}"$'},
+        "schema": {"type": "string", "pattern": '^"?[0-9]{1,16}"?$'},
     }

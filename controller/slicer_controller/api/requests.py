@@ -71,7 +71,7 @@ async def read_json(request: Request, limit: int = BODY_MAX_BYTES) -> Any:
         if len(body) > limit:
             raise InvalidError(f"the body has more than {limit} bytes", reason="TooLarge")
     try:
-        return json.loads(body, parse_constant=_no_constant)
+        return json.loads(body, parse_constant=_no_constant, parse_float=_number_of)
     except (ValueError, RecursionError) as error:
         raise InvalidError(f"the body is not JSON: {error}") from None
 
@@ -92,6 +92,12 @@ async def read_object(request: Request, fields: Mapping[str, bool], limit: int =
 def render_continue(name: str) -> str:
     """The token after which a list goes on: the name, as hex."""
     return name.encode().hex()
+
+
+def _number_of(text: str) -> float:
+    """A number with a point or exponent; `70.0` is the integer 70, as JSON Schema has it (section 6.1.1)."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _no_constant(text: str) -> Any:

@@ -66,19 +66,17 @@ class Resources:
     async def _replace(self, request: Request, name: str) -> Response:
         query, expected = parse_query(request, ("dry_run",)), parse_if_match(request)
         body = await read_object(request, _RESOURCE)
-        entry = self._current(name, expected)
         spec: Any = decode(self._collection.spec_type, body["spec"])
         _check_name(body, name, self._collection)
-        return self._write(name, spec, entry, query)
+        return self._write(name, spec, self._current(name, expected), query)
 
     async def _patch(self, request: Request, name: str) -> Response:
         query, expected = parse_query(request, ("dry_run",)), parse_if_match(request)
         body = await read_object(request, _RESOURCE | {"spec": False})
-        entry = self._current(name, expected)
-        before = encode(self._collection.spec_of(self._state.documents[entry.key]))
+        before = encode(self._collection.spec_of(self._state.documents[self._entry(self._key(name)).key]))
         spec: Any = decode(self._collection.spec_type, merge(before, body.get("spec", {})))
         _check_name(body, name, self._collection)
-        return self._write(name, spec, entry, query)
+        return self._write(name, spec, self._current(name, expected), query)
 
     async def _delete(self, request: Request, name: str) -> Response:
         query, expected = parse_query(request, ("dry_run", "force")), parse_if_match(request)

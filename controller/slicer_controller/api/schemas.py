@@ -18,8 +18,8 @@ PREFIX_FORMAT, ADDRESS_FORMAT = "ip-prefix", "ip-address"
 """Prefixes without host bits, and addresses, of either family: JSON Schema has no format for both."""
 LABEL: Json = {"type": "string", "pattern": LABEL_PATTERN, "minLength": 1, "maxLength": 63}
 SUBDOMAIN: Json = {"type": "string", "pattern": SUBDOMAIN_PATTERN, "minLength": 1, "maxLength": 253}
-PREFIX: Json = {"type": "string", "format": PREFIX_FORMAT, "examples": ["10.7.0.0/16", "fd07::/48"]}
-ADDRESS: Json = {"type": "string", "format": ADDRESS_FORMAT, "examples": ["10.7.4.5", "fd07::5"]}
+PREFIX: Json = {"type": "string", "format": PREFIX_FORMAT, "description": "10.7.0.0/16, fd07::/48"}
+ADDRESS: Json = {"type": "string", "format": ADDRESS_FORMAT, "description": "10.7.4.5, fd07::5"}
 REVISION: Json = {"type": "integer", "minimum": 0}
 TIME: Json = {"type": "string", "format": "date-time"}
 _RATE: Json = {"minimum": RATE_MIN_BPS, "maximum": BITS_MAX}
