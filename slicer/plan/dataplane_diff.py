@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from slicer.plan.dataplane_commands import Change, delete, put
-from slicer.plan.dataplane_values import Item, Link, Namespace, NodePlan, Sysctl, WgPeer, order
+from slicer.plan.dataplane_values import Item, Link, Namespace, NodePlan, Qdisc, Sysctl, WgPeer, list_of, order
 
 POD_LINKS = "p"
 """Host ends of pods: made and removed by the attach path, together with their routes and neighbours."""
@@ -18,7 +18,7 @@ POD_LINKS = "p"
 def diff(desired: NodePlan, observed: NodePlan) -> tuple[Change, ...]:
     """The changes in the order in which they are to be made."""
     puts: list[Change] = []
-    deletes: list[list[Change]] = []
+    deletes: list[Change] = []
     gone = _gone(desired, observed)
     for kind in fields(NodePlan):
         want = {item.key: item for item in getattr(desired, kind.name)}
@@ -27,8 +27,18 @@ def diff(desired: NodePlan, observed: NodePlan) -> tuple[Change, ...]:
             if not _same(item, have.get(key)):
                 puts += put(_settled(item, have.get(key)), have.get(key))
         extra = [item for key, item in have.items() if key not in want and not _spared(item, gone)]
-        deletes.append([change for item in sorted(extra, key=order) for change in delete(item)])
-    return (*puts, *(change for changes in reversed(deletes) for change in changes))
+        deletes += [change for item in sorted(extra, key=order) for change in delete(item)]
+    return (*sorted(puts, key=_phase), *sorted(deletes, key=_phase, reverse=True))
+
+
+_PHASES = [kind.name for kind in fields(NodePlan)]
+
+
+def _phase(change: Change) -> int:
+    """When an object is added: as the lists of a plan stand, but the queue of a class after the class."""
+    item = change.item
+    leaf = isinstance(item, Qdisc) and item.parent not in {"root", "clsact"}
+    return 2 * _PHASES.index("classes" if leaf else list_of(item)) + leaf
 
 
 def _same(desired: Item, observed: Item | None) -> bool:

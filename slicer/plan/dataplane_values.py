@@ -350,6 +350,11 @@ _FIELD_OF: dict[type, str] = {
 }
 
 
+def list_of(item: Item) -> str:
+    """Name of the list in which a plan keeps this value."""
+    return _FIELD_OF[type(item)]
+
+
 def plan_of(items: Iterable[Item]) -> NodePlan:
     """The plan that holds `items`, each in its list, sorted; of two with the same key the last counts."""
     lists: dict[str, dict[tuple[object, ...], Item]] = {}
