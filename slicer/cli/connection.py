@@ -64,8 +64,7 @@ def cures(error: SlicerError, context: config.Context) -> list[str]:
         return [f"{context.ca} is not the CA of {context.server}: fetch ca.pem from the hub's state directory"]
     if "WRONG_VERSION_NUMBER" in error.message:
         return [f"{context.server} does not speak TLS: is the port right?"]
-    start = f"is slicer-controller running at {context.server}?"
-    return [f"{start} (context {context.name!r}; slicectl config view shows where it comes from)"]
+    return [f"the server is that of context {context.name!r}: slicectl config view shows where it comes from"]
 
 
 def read_token(context: config.Context) -> str:

@@ -238,6 +238,7 @@ def _attachment(resource: Resource, _: Related, now: float) -> list[Section]:
         ("Slice", spec["slice"]),
         ("Node", spec["node"]),
         ("State", spec["state"]),
+        *([("Reason", spec["message"])] if spec.get("message") else []),
         ("Interface", spec["interface"]),
         ("Addresses", text_of(spec["addresses"])),
         ("MAC", spec["mac"]),

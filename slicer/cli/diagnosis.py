@@ -122,9 +122,12 @@ def _slices(snapshot: Snapshot) -> Iterator[Problem]:
 def _attachments(snapshot: Snapshot) -> Iterator[Problem]:
     for one in snapshot["attachments"]:
         if one["spec"]["state"] == "pending":
+            message = one["spec"].get("message")
             yield Problem(
-                what=f"pod {col.pod(one, 0)} is not attached to slice {one['spec']['slice']} yet",
-                cure=f"the log of slicer-agent on {one['spec']['node']} says why",
+                what=f"pod {col.pod(one, 0)} is not attached to slice {one['spec']['slice']}: {message or 'not yet'}",
+                cure="it is tried again by itself; slicectl member list shows who asked for it"
+                if message
+                else f"the log of slicer-agent on {one['spec']['node']} says why",
                 hint=True,
             )
 

@@ -182,8 +182,9 @@ def steps(attachments: list[Resource], membership: Membership) -> list[Step]:
     attached = [one for one in mine if one["state"] == "attached"]
     who = f"pod {membership.namespace}/{membership.pod}" if membership.pod else f"pods of {membership.namespace}"
     places = [f"{one['pod']} has {one['interface']} {text_of(one['addresses'])}" for one in attached]
-    title = f"interface for {who}"
-    return [Step(title=title, done=bool(attached) and len(attached) == len(mine), detail="; ".join(places))]
+    reasons = [str(one["message"]) for one in mine if one.get("message")]
+    done = bool(attached) and len(attached) == len(mine)
+    return [Step(title=f"interface for {who}", done=done, detail="; ".join([*reasons, *places]))]
 
 
 def _matching(

@@ -214,7 +214,7 @@ def test_a_server_that_is_not_there_is_unavailable(hub: Hub) -> None:
 
     assert done.code == 7
     assert "https://127.0.0.1:1" in done.err.splitlines()[0]
-    assert "cure:  is slicer-controller running at https://127.0.0.1:1?" in done.err
+    assert "cure:  the server is that of context 'test'" in done.err
 
 
 def test_a_wrong_ca_is_unavailable(hub: Hub) -> None:

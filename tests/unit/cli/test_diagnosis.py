@@ -72,8 +72,17 @@ def test_a_pod_that_waits_is_a_hint() -> None:
     world["attachments"] = [samples.an_attachment("a", "client", "10.100.0.5", state="pending")]
 
     assert [(one.what, one.hint) for one in problems(world, NOW)] == [
-        ("pod a/shop/client is not attached to slice red yet", True)
+        ("pod a/shop/client is not attached to slice red: not yet", True)
     ]
+
+
+def test_a_pod_that_cannot_be_attached_says_why() -> None:
+    """The agent's own words."""
+    world = samples.healthy()
+    world["attachments"] = [samples.an_attachment("a", "client", "10.100.0.5", state="pending")]
+    world["attachments"][0]["spec"]["message"] = "slice 'red' overlaps slice 'blue'"
+
+    assert whats(world) == ["pod a/shop/client is not attached to slice red: slice 'red' overlaps slice 'blue'"]
 
 
 @pytest.mark.parametrize("reason", [*CURES, "SomethingNew"])
