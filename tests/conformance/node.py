@@ -32,7 +32,7 @@ from slicer.model.names import Prefix
 from slicer.model.slices import Slice, SliceState
 
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 @dataclass

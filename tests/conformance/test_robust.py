@@ -15,7 +15,7 @@ pytestmark = pytest.mark.root
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_V7_result_of_each_version(pod: Pod, version: str) -> None:
-    """Each version's Result has exactly that version's keys (the Go decoder judges in test_reference.py)."""
+    """Each version's Result has exactly that version's keys."""
     result = pod.add(configuration(version)).ok().json
     old, newest = version.startswith("0."), version == "1.1.0"
 
