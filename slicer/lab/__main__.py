@@ -22,7 +22,7 @@ EXIT_OF = ((InvalidError, 2), (NotFoundError, 4), (UnavailableError, 7))
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0, or the number of the kind of error, whose message goes to stderr."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `slicectl lab status | head` ends quietly
-    given = _parser().parse_args(argv)
+    given = _parse(sys.argv[1:] if argv is None else argv)
     if os.geteuid() != 0:
         print("the lab makes network namespaces: run it as root", file=sys.stderr)
         return 1
@@ -40,6 +40,16 @@ def _is_conflict(error: SlicerError) -> bool:
     return error.reason == "Conflict"
 
 
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line; everything behind the first `--` is the command of `exec`, whatever it looks like."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    given, rest = _parser().parse_known_args(argv[:end])
+    if rest and given.do is not _exec:
+        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    given.argv = [*rest, *argv[end + 1 :]]
+    return given
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="slicectl lab", description="Clusters on one machine, to try and to test with."
@@ -48,9 +58,9 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, do: Any, help_: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help_, description=help_)
-        sub.add_argument(
-            "--name", default=os.environ.get("SLICER_LAB", layout.DEFAULT_NAME), help="which lab (%(default)s)"
-        )
+        # What makes or ends a lab never guesses which; the rest takes the one that there is.
+        found = layout.DEFAULT_NAME if name in {"up", "down", "demo"} else state.default_name()
+        sub.add_argument("--name", default=os.environ.get("SLICER_LAB") or found, help="which lab (%(default)s)")
         sub.set_defaults(do=do)
         return sub
 
@@ -64,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--node", default="", help="default: spec.nodeName, else the node with the fewest pods")
     exec_ = command("exec", _exec, "run a command in a pod (CLUSTER/NAMESPACE/POD, or its last parts) or on a machine")
     exec_.add_argument("where")
-    exec_.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND")
+    exec_.usage = "slicectl lab exec [--name NAME] WHERE -- COMMAND [ARGUMENT ...]"
     command("logs", _logs, "a pod's output, or a machine's: MACHINE/PROGRAM").add_argument("where")
     command("describe", _describe, "a pod: node, addresses, network-status as Multus writes it").add_argument("pod")
     command("delete", _delete, "end pods, with CNI DEL").add_argument("pods", nargs="+")
@@ -120,10 +130,9 @@ def _read(name: str) -> str:
 
 
 def _exec(given: argparse.Namespace) -> None:
-    argv = given.argv[1:] if given.argv[:1] == ["--"] else given.argv
-    if not argv:
+    if not given.argv:
         raise InvalidError("no command: slicectl lab exec POD -- COMMAND")
-    argv = workloads.exec_argv(state.load(given.name), given.where, argv)
+    argv = workloads.exec_argv(state.load(given.name), given.where, given.argv)
     sys.stdout.flush()
     os.execvp(argv[0], argv)  # noqa: S606 - the command is what the user asked for, on their terminal
 

@@ -44,6 +44,12 @@ def names() -> list[str]:
     return sorted(path.name for path in layouts.ROOT.iterdir() if path.is_dir())
 
 
+def default_name() -> str:
+    """The lab that is meant when none is named: the only one there is, else the one with the usual name."""
+    there = names()
+    return there[0] if len(there) == 1 else layouts.DEFAULT_NAME
+
+
 @contextmanager
 def locked(name: str) -> Iterator[None]:
     """Hold the lab's lock (the kernel drops it if we die); ConflictError if somebody builds or removes it just now."""
