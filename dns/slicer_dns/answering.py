@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import cycle, repeat
 
 from slicer.model.names import Address, Prefix
 from slicer.plan.zones import NOBODY
@@ -22,10 +22,12 @@ KEPT_BYTES = 8 << 20
 """Bytes of questions and answers that one desk keeps; when they are full all are thrown away."""
 KEPT_QUESTION = 512
 """Longest question that is worth keeping: longer ones carry padding or cookies and rarely come again."""
-HOSTS_LIMIT = 65536
+HOSTS_LIMIT = 16384
 """Askers' addresses remembered; more than a node has pods, and bounded when sources are forged."""
 ENTRY_BYTES = 400
 """About what Python needs for one kept answer beside its bytes."""
+TURNING_BYTES = 2500
+"""The same while some of an answer's orders are not written yet: the question, and what writes them."""
 RECORD_BYTES = 150
 """About what one record needs while some of an answer's orders are not written yet."""
 
@@ -85,9 +87,16 @@ class Desk:
         limit = udp_limit(request.edns)
         if said is REFUSED or len(packet) > KEPT_QUESTION:
             return write_answer(request, said, 0, limit, scope)
+        replies, size = self._replies(request, said, limit, scope)
+        return packet[:2] + self._store(room, packet[2:], replies, size)
+
+    def _replies(self, request: Request, said: Answer, limit: int, scope: int | None) -> tuple[Iterator[bytes], int]:
+        """The answers after the ID, for ever; and about how many bytes they take beside their own."""
+        if said.turns() == 1:
+            return repeat(self._keep(write_answer(request, said, 0, limit, scope)[2:])), ENTRY_BYTES
+        # Each order is written when its turn comes for the first time.
         turns = (self._keep(write_answer(request, said, turn, limit, scope)[2:]) for turn in range(said.turns()))
-        size = ENTRY_BYTES + RECORD_BYTES * (len(said.records) + len(said.additional))
-        return packet[:2] + self._store(room, packet[2:], cycle(turns), size)
+        return cycle(turns), TURNING_BYTES + RECORD_BYTES * (len(said.records) + len(said.additional))
 
     def answer_tcp(self, packet: bytes, host: str) -> bytes | None:
         """The answer to a message from `host` over TCP; None if nobody waits for one."""
