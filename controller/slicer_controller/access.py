@@ -25,6 +25,7 @@ from slicer_controller.ca import CertificateAuthority, parse_csr
 from slicer_controller.store import Entry, Store
 
 TTL_MAX_S = 7 * 24 * 3600
+FORGET_S = 24 * 3600
 _AGENT_KINDS = (Node, Attachment, PathHealth, TunnelHealth, AddressDemand, PingResult)
 _MEMBER_KINDS = (*_AGENT_KINDS, Gateway, NodeBlocks, EndpointSet)
 
@@ -106,6 +107,12 @@ class Door:
         self._spend(entry, key)
         self._store.delete(f"revoked/{peer.uri}")
         return peer, self._authority.issue(csr, peer.uri)
+
+    def forget_expired(self) -> None:
+        """Remove tokens that nobody can use any more; a day later, so that who comes too late is told why."""
+        for entry in self._store.list("token/"):
+            if entry.value["expires_at_s"] + FORGET_S < self._clock():
+                self._store.delete(entry.key)
 
     def renew(self, peer: Peer, csr: str) -> str:
         """A new certificate for a peer that has one."""

@@ -19,6 +19,7 @@ from slicer.model.names import Prefix
 from slicer.model.slices import Export, Membership, Slice, SliceState
 from slicer.plan.allocation import (
     RESERVE_S,
+    VNI_MAX,
     Reservation,
     live,
     plan_cluster_blocks,
@@ -55,6 +56,10 @@ class Hub:
     def note_vni(self, vni: int) -> None:
         """Remember that `vni` was given out, before it is used: a kill in between only skips a number."""
         self._state.store.put("allocator/vni", {"last": vni})
+
+    def skip_vnis(self, epoch: str) -> None:
+        """Begin somewhere else: nodes still have the slices of a memory that was lost, whose numbers nobody knows."""
+        self.note_vni(int(epoch[:6], 16) % (VNI_MAX // 2) + VNI_MAX // 4)
 
     def withdraw_slice(self, name: str) -> None:
         """Remove what hangs on a slice; the slice goes last: asking again mends a kill in between."""

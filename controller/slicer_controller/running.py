@@ -114,7 +114,9 @@ class Controller:
             self._upstream.publish()
 
     async def _renew_server(self) -> None:
+        """Once a day: a new certificate for new connections, and old join tokens go."""
         while True:
+            self._context.door.forget_expired()
             await asyncio.sleep(RENEW_SERVER_S)
             certificate, key = self._authority.serve_as(self._hosts)
             context = self._server.config.ssl
@@ -142,14 +144,19 @@ def build_context(
     ready: Callable[[], bool] = lambda: True,
 ) -> Context:
     """The parts of a controller over a store; CA and administrator's token are made in `directory` if missing."""
+    lost = (directory / "ca.pem").exists() and store.revision == 0
     state, authority = State(store), CertificateAuthority(directory)
+    hub = Hub(state, clock)
+    if lost:
+        log.warning("store is empty but the CA is not new: was it lost?", extra={"epoch": store.epoch})
+        hub.skip_vnis(store.epoch)
     return Context(
         roles=roles,
         cluster=cluster,
         state=state,
         authority=authority,
         door=Door(store, authority, clock, url=url, cluster=cluster),
-        hub=Hub(state, clock),
+        hub=hub,
         reports=Reports(state, clock),
         admin_token=load_admin_token(directory / "admin.token"),
         clock=clock,

@@ -113,6 +113,7 @@ def test_a_hub_that_lost_its_memory_takes_nothing_down(plane: Any) -> None:
     b.wait_key("slice/green")
 
     assert before.keys() <= b.follower.view.keys()
+    assert b.follower.view["slice/green"].vni != before["slice/red"].vni
     assert allocations(before).items() <= allocations(b.follower.view).items()
     assert a.follower.synced
 
