@@ -63,9 +63,8 @@ class Machine:
         arguments = ["--state", str(self.state), "--node", "a-n1", "--address", "198.18.1.11"]
         with open(self._log, "ab") as log:
             self.agent = subprocess.Popen([*self._enter, program, *arguments], stderr=log)
-        eventually(
-            lambda: self.run("test -S /run/slicer/cni.sock && ip netns exec s-00a001 ip link show tk0", ok=False)
-        )
+        complete = "test -S /run/slicer/cni.sock && ip -n t-01 route show 10.22.2.0/24 | grep nhid"
+        eventually(lambda: self.run(complete, ok=False))
 
     def kill(self, number: signal.Signals) -> int:
         """Send a signal to the agent and wait for its end; its exit code."""
