@@ -15,7 +15,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 
 from slicer.client.files import read_if_there, write_atomic
-from slicer.client.identity import JoinToken, fingerprint, render_token
+from slicer.client.identity import JoinToken, fingerprint, is_expected, render_token
 from slicer.model.attachments import AddressDemand, Attachment, EndpointSet, PathHealth, PingResult, TunnelHealth
 from slicer.model.clusters import Cluster, Gateway, Node, NodeBlocks
 from slicer.model.documents import Document, key_of
@@ -140,7 +140,7 @@ class Door:
             raise UnauthenticatedError(f"the join token for {peer.uri} has expired; make a new one", reason="Expired")
         if entry.value["used_by"] not in {None, key}:
             raise _used(peer)
-        if expect and not (peer.uri == expect or (expect.endswith("/") and peer.uri.startswith(expect))):
+        if expect and not is_expected(peer.uri, expect):
             raise DeniedError(f"the join token is for {peer.uri}, not for {expect}", reason="WrongIdentity")
 
     def _spend(self, entry: Entry, key: str) -> None:

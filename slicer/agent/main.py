@@ -69,14 +69,12 @@ def join(settings: Settings, stopping: threading.Event) -> Identity | None:
     said = log.Repeated()
     while not stopping.is_set():
         try:
-            identity = load_or_join(settings.state / "identity", _token(settings), expect="slicer://node/")
+            # The cluster is the token's to say; the name is ours: a neighbour's token is refused before it is spent.
+            expect = f"slicer://node/*/{settings.node}"
+            return load_or_join(settings.state / "identity", _token(settings), expect=expect)
         except UnavailableError as error:
             said.event("agent.joining", "controller", error.message)
             stopping.wait(JOIN_RETRY_S)
-            continue
-        if identity.name != settings.node:
-            raise InvalidError(f"this is the identity of node {identity.name!r}, not of {settings.node!r}")
-        return identity
     return None
 
 

@@ -109,7 +109,7 @@ def load(directory: Path) -> Identity | None:
 def load_or_join(directory: Path, token_text: str | None, *, expect: str | None = None) -> Identity:
     """The identity in `directory`; joins with the token if there is none yet.
 
-    `expect` is the URI that the caller means to be (`slicer://node/a/a-n1`; a trailing `/` matches all below):
+    `expect` is the URI that the caller means to be (`slicer://node/*/a-n1`; see `is_expected`):
     another one is refused, so that a node started with its neighbour's token says so. Joins once; afterwards no token
     is needed.
     """
@@ -122,8 +122,17 @@ def load_or_join(directory: Path, token_text: str | None, *, expect: str | None 
     return identity
 
 
+def is_expected(uri: str, expect: str) -> bool:
+    """Whether an identity is the one that is meant: `*` stands for any one part, a trailing `/` for all below."""
+    parts, wanted = uri.split("/"), expect.split("/")
+    if not wanted[-1]:
+        wanted.pop()
+        parts = parts[: len(wanted)]
+    return len(parts) == len(wanted) and all(want in {"*", part} for part, want in zip(parts, wanted, strict=True))
+
+
 def _check_expected(uri: str, expect: str | None) -> None:
-    if expect is None or uri == expect or (expect.endswith("/") and uri.startswith(expect)):
+    if expect is None or is_expected(uri, expect):
         return
     raise DeniedError(f"the join token or identity is for {uri}, but this is {expect}", reason="WrongIdentity")
 

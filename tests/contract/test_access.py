@@ -16,6 +16,7 @@ from slicer.client.codec import encode_documents
 from slicer.client.identity import (
     JoinToken,
     http_client,
+    is_expected,
     load,
     load_or_join,
     parse_token,
@@ -241,3 +242,22 @@ def test_who_does_not_answer_is_named(shared: Any) -> None:
         api.list("slices")
     with Api(shared.hub.url, other_ca, "x") as api, pytest.raises(UnavailableError, match="certificate"):
         api.list("slices")
+
+
+@pytest.mark.parametrize(
+    ("expect", "fits"),
+    [
+        ("slicer://node/a/n1", True),
+        ("slicer://node/*/n1", True),
+        ("slicer://node/", True),
+        ("slicer://node/a/", True),
+        ("slicer://node/*/n2", False),
+        ("slicer://node/b/n1", False),
+        ("slicer://node/a", False),
+        ("slicer://dns/", False),
+        ("slicer://no/", False),
+    ],
+)
+def test_an_identity_is_compared_part_by_part(expect, fits):
+    """`*` stands for one part, a trailing `/` for all below; a part is never matched by its beginning."""
+    assert is_expected("slicer://node/a/n1", expect) is fits

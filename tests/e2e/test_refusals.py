@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
+from slicer.lab import rest
+
 pytestmark = pytest.mark.root
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 REFUSED = [
     (("create-slice", "Bad_Name", "--prefix", "10.210.0.0/16"), 2, ("Bad_Name",)),
@@ -42,14 +50,49 @@ def slices(lab):
         return [resource["spec"] for resource in api.list("slices")]
 
 
-def test_a_token_works_once_and_for_its_name_only(lab):
-    """A node's join token that was used, and one for another node, are refused by the member."""
+JOIN = """printf %s "$1" >/run/token
+exec timeout 20 slicer-agent --state "$(mktemp -d)" --run "$(mktemp -d)" --node a-n9 --address 198.18.1.19 \\
+    --join-token-file /run/token"""
+
+
+@pytest.fixture
+def token(lab):
+    """A fresh join token for a node of cluster a: token(name, ttl_s)."""
+
+    def make(name, ttl_s=600):
+        layout = lab.layout
+        with rest.opened(layout, layout.machine("a-cp")) as api:
+            wanted = {"kind": "node", "name": name, "ttl_s": ttl_s}
+            return api.create("join-tokens", wanted)["status"]["token"]
+
+    return make
+
+
+def test_a_token_for_another_node_is_refused(lab, token):
+    """An agent that is started with its neighbour's token ends, and says whose the token is."""
+    done = lab.exec("a-n1", "env", f"PATH={PATH}", "sh", "-c", JOIN, "sh", token("a-n8"))
+
+    assert done.returncode == 6, done
+    assert "the join token is for slicer://node/a/a-n8, not for slicer://node/*/a-n9" in done.stderr
+
+
+def test_an_expired_token_is_refused(lab, token, until):
+    """After its life a token lets nobody in, and the agent says so."""
+    short = token("a-n9", ttl_s=1)
+    over = time.time() + 1.5
+    until(lambda: time.time() > over, "the token's end")
+
+    done = lab.exec("a-n1", "env", f"PATH={PATH}", "sh", "-c", JOIN, "sh", short)
+
+    assert done.returncode == 6, done
+    assert "has expired" in done.stderr
+
+
+def test_a_used_token_is_refused(lab):
+    """The token with which a-n1 joined lets nobody else in."""
     used = lab.exec("a-n1", "cat", "/var/lib/slicer/node-token").stdout
-    script = (
-        'printf %s "$1" >/tmp/token.$$; exec slicer-agent --state $(mktemp -d) --run $(mktemp -d) --node a-n9 '
-        "--address 198.18.1.19 --join-token-file /tmp/token.$$"
-    )
 
-    done = lab.exec("a-n1", "timeout", "20", "sh", "-c", script, "sh", used)
+    done = lab.exec("a-n1", "env", f"PATH={PATH}", "sh", "-c", JOIN.replace("a-n9", "a-n1"), "sh", used)
 
-    assert done.returncode not in {0, 124}, done
+    assert done.returncode == 5, done
+    assert "was used already" in done.stderr
