@@ -53,6 +53,8 @@ class WireGuardGo:
         self._children: list[subprocess.Popen[bytes]] = []
 
     def create(self, device: Place, mtu: int) -> None:
+        if _pid_of(device.name):  # what a creation left that was cut off half way
+            self.delete(device)
         self._reap()
         self._wait_for_socket(device.name, self._start(device.name))
         # Up before it moves: the daemon hears of it at once, and of later changes only once a second.

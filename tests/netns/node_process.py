@@ -18,6 +18,10 @@ from pathlib import Path
 
 from slicer.kernel import netns
 from slicer.kernel.dataplane import DataPlane
+from slicer.kernel.keys import Keys
+from slicer.kernel.wireguard import WireGuard
+from slicer.kernel.wireguard_choice import choose, kernel_can
+from slicer.kernel.wireguard_go import find_program
 
 STATE, RUN = Path("/run/slicer-state"), Path("/run/slicer")
 
@@ -29,6 +33,7 @@ class Node:
         subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
         Path("/run/netns").mkdir()
         self.dataplane: DataPlane | None = None
+        self._wireguards: dict[str, WireGuard | None] = {}
 
     def start(self, **options: object) -> str:
         """Start a DataPlane (again: as an agent that was restarted); the name of its WireGuard."""
@@ -41,6 +46,17 @@ class Node:
         """Call the DataPlane."""
         return getattr(self.dataplane, method)(*arguments)
 
+    def back_ends(self) -> list[str]:
+        """The WireGuard back ends that this machine can have."""
+        return ["wireguard-go", *(["kernel"] if kernel_can() else [])]
+
+    def wireguard(self, choice: str, method: str, *arguments: object) -> object:
+        """Call a back end itself."""
+        keys = Keys(STATE, 51820)
+        if choice not in self._wireguards:
+            self._wireguards[choice] = choose(choice, keys.public_of, RUN / "wireguard")
+        return getattr(self._wireguards[choice], method)(*arguments)
+
     def run(self, command: str, ns: str = "", check: bool = True) -> str:
         """What a shell command writes, run in one of the node's namespaces."""
         where = ["ip", "netns", "exec", ns] if ns else []
@@ -52,6 +68,7 @@ class Node:
     def spawn(self, arguments: list[str], ns: str = "") -> int:
         """Start a program in one of the node's namespaces and leave it running; its process id."""
         where = ["ip", "netns", "exec", ns] if ns else []
+        arguments = [find_program() or word if word == "wireguard-go" else word for word in arguments]
         null = subprocess.DEVNULL
         return subprocess.Popen([*where, *arguments], stdin=null, stdout=null, stderr=null).pid
 

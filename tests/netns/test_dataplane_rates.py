@@ -100,6 +100,27 @@ def test_a_changed_ceiling_is_one_command_and_disturbs_no_other_class(rated):
     set_qos(rated, "free", None)
 
 
+def test_a_guarantee_is_kept_while_another_slice_takes_all_it_can(rated):
+    """On a full uplink the guaranteed slice gets its share, and the other one lives on the rest."""
+    gateway = rated.nodes["a-n1"]
+    near, far = rated.add_pod("slow-g-a", "a-n1", "slow", part=9), rated.add_pod("slow-g-b", "b-n1", "slow", part=9)
+    gateway.local = replace(gateway.local, uplink_bps=20 * MBIT)
+    set_qos(rated, "slow", QosProfile(guarantee_bps=15 * MBIT))
+    pairs = [(near, far), (pod(rated, "free-a-n2"), pod(rated, "free-b-n2"))]
+    port = next(_ports)
+    for client, server in pairs:
+        server.node.machine("sink", server.name, str(server.address(4)), port)
+        client.node.machine.send("pour", client.name, str(server.address(4)), port, 3.0)
+    for client, _ in pairs:
+        client.node.machine.receive()
+    guaranteed, other = (server.node.machine("sunk") / MBIT for _, server in pairs)
+    gateway.local = replace(gateway.local, uplink_bps=None)
+    set_qos(rated, "slow", QosProfile(ceiling_bps=20 * MBIT))
+
+    assert guaranteed > 0.85 * 15
+    assert 1 < other < 10
+
+
 def test_without_profiles_there_is_no_scheduler(rated):
     """The last profile takes the IFB, its classes and the redirects along; packets pass."""
     set_qos(rated, "slow", None)

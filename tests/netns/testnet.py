@@ -249,12 +249,13 @@ class Network:
         node: str,
         slice_name: str,
         *,
+        part: int = 5,
         addresses: tuple[Any, ...] = (),
         bandwidth: Bandwidth | None = None,
     ) -> Pod:
         """A pod with these addresses, else the fifth of its node's blocks, wired as the attach path does it."""
         where, state = self.nodes[node], self.slices[slice_name]
-        addresses = addresses or tuple(block.network_address + 5 for block in self.node_blocks(state, where))
+        addresses = addresses or tuple(block.network_address + part for block in self.node_blocks(state, where))
         pod = _pod(name, where, state, addresses, bandwidth)
         where.pods.append(pod)
         return pod
