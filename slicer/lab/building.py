@@ -20,7 +20,7 @@ def up(layout: Layout, progress: Progress) -> None:
     """Build the lab; ConflictError if one of that name runs already, or is left half-built."""
     with state.locked(layout.name):
         if (layout.directory / "lab.json").exists():
-            raise ConflictError(_why_not(layout))
+            raise ConflictError(_why_not(state.load(layout.name)))
         state.save(layout)
         progress(f"starting {len(layout.machines())} machines")
         start_machines(layout, layout.machines())

@@ -23,8 +23,8 @@ from slicer.model.errors import SlicerError
 EXAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "examples"
 PREFIX = "10.22.0.0/16"
 CEILING_BPS = 20_000_000
-TOLERANCE = 0.10
-"""TCP's own headers take 3 to 5 % of what HTB lets pass, and a demonstration is short."""
+AT_LEAST = 0.75
+"""Of the ceiling: TCP's headers take 4 %, the rest is for a machine that has other things to do."""
 WEB, SPEED, WEB_BLUE = (
     "web.shop.svc.red.slice.local",
     "speed.shop.svc.red.slice.local",
@@ -146,7 +146,7 @@ def show_ceiling(tour: Tour) -> None:
     measured_bps = float(found[1]) * 1e6 if found else 0.0
     tour.claim(
         f"promised at most {CEILING_BPS / 1e6:.1f} Mbit/s, measured {measured_bps / 1e6:.1f} Mbit/s of TCP payload",
-        CEILING_BPS * (1 - TOLERANCE) <= measured_bps <= CEILING_BPS,
+        CEILING_BPS * AT_LEAST <= measured_bps <= CEILING_BPS,
     )
 
 
