@@ -28,6 +28,10 @@ from slicer.plan.dataplane_values import (
     WgPeer,
 )
 
+QUANTUM_BYTES = 60_000
+"""What a class may send in its turn when several of one priority borrow: equal turns, so that what nobody was promised
+is shared evenly (HTB's own choice, by guarantee, gives it to who has most). About one packet of segmentation offload."""
+
 
 class Verb(StrEnum):
     """What a change does to its object."""
@@ -324,12 +328,11 @@ def burst_bytes(rate_bps: int) -> int:
 
 @_put.register
 def _(item: HtbClass, _observed: Item | None) -> list[Line]:
-    # What siblings borrow is shared by quantum; HTB's own choice (rate / 10) warns at small and large rates.
-    quantum = min(max(item.rate_bps // 8 // 100, 1600), 200_000)
     burst = item.burst_bytes or burst_bytes(item.rate_bps)
     text = (
-        f"class replace dev {item.dev} {_place(item.parent)} classid {item.classid} htb rate {item.rate_bps}bit"
-        f" ceil {item.ceil_bps}bit burst {burst} cburst {burst_bytes(item.ceil_bps)} prio {item.prio} quantum {quantum}"
+        f"class replace dev {item.dev} {_place(item.parent)} classid {item.classid}"
+        f" htb rate {item.rate_bps}bit ceil {item.ceil_bps}bit burst {burst} cburst {burst_bytes(item.ceil_bps)}"
+        f" prio {item.prio} quantum {QUANTUM_BYTES}"
     )
     return [(item.ns, "tc", text)]
 

@@ -101,7 +101,7 @@ def test_a_changed_ceiling_is_one_command_and_disturbs_no_other_class(rated):
 
 
 def test_a_guarantee_is_kept_while_another_slice_takes_all_it_can(rated):
-    """On a full uplink the guaranteed slice gets its share, and the other one lives on the rest."""
+    """On a full uplink the guaranteed slice gets its share, and what is left is shared."""
     gateway = rated.nodes["a-n1"]
     near, far = rated.add_pod("slow-g-a", "a-n1", "slow", part=9), rated.add_pod("slow-g-b", "b-n1", "slow", part=9)
     gateway.local = replace(gateway.local, uplink_bps=20 * MBIT)

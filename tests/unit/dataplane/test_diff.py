@@ -189,7 +189,7 @@ def test_a_class_with_another_rate_is_one_command():
     assert spoken([classes[0], replace(classes[1], ceil_bps=5 * 10**6)], classes) == [
         (
             "tc -n t-00 class replace dev ifb0 parent 1:1 classid 1:17 htb rate 8000bit ceil 5000000bit"
-            " burst 3200 cburst 6250 prio 0 quantum 1600"
+            " burst 3200 cburst 6250 prio 0 quantum 60000"
         ),
     ]
 

@@ -217,15 +217,15 @@ def test_the_slices_rates(make):
         "tc -n t-00 qdisc add dev w0.0 clsact",
         (
             "tc -n t-00 class replace dev ifb0 root classid 1:1 htb rate 100000000bit ceil 100000000bit"
-            " burst 125000 cburst 125000 prio 0 quantum 125000"
+            " burst 125000 cburst 125000 prio 0 quantum 60000"
         ),
         (
             "tc -n t-00 class replace dev ifb0 parent 1:1 classid 1:11 htb rate 10000000bit ceil 20000000bit"
-            " burst 12500 cburst 25000 prio 2 quantum 12500"
+            " burst 12500 cburst 25000 prio 2 quantum 60000"
         ),
         (
             "tc -n t-00 class replace dev ifb0 parent 1:1 classid 1:2 htb rate 8000bit ceil 100000000bit"
-            " burst 3200 cburst 125000 prio 4 quantum 1600"
+            " burst 3200 cburst 125000 prio 4 quantum 60000"
         ),
         "tc -n t-00 qdisc add dev ifb0 parent 1:11 handle 11: pfifo limit 1000",
         "tc -n t-00 qdisc add dev ifb0 parent 1:2 handle 2: pfifo limit 1000",
