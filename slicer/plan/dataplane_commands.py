@@ -30,7 +30,7 @@ from slicer.plan.dataplane_values import (
 
 QUANTUM_BYTES = 60_000
 """What a class may send in its turn when several of one priority borrow: equal turns, so that what nobody was promised
-is shared evenly (HTB's own choice, by guarantee, gives it to who has most). About one packet of segmentation offload."""
+is shared evenly (HTB's own choice, by guarantee, gives it to who has most). About one offloaded packet."""
 
 
 class Verb(StrEnum):
