@@ -15,6 +15,7 @@ the data plane does not notice, and the next start finds everything as it was.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -39,6 +40,8 @@ from slicer.model.documents import Document, Documents, key_of
 from slicer.plan.attach import plan_demands
 from slicer.plan.dataplane import LocalState, LocalTunnel
 
+LOOP_RETRY_S = 1.0
+"""How soon a loop that failed runs again."""
 TUNNELS_S = 3.0
 """How often the tunnels' counters are read and told."""
 
@@ -97,7 +100,7 @@ class Agent:
             "settled": self._settled_forever,
         }
         for name, loop in loops.items():
-            threading.Thread(target=loop, name=name, daemon=True).start()
+            threading.Thread(target=_for_ever, args=(name, loop), name=name, daemon=True).start()
         log.event("agent.started", node=self._node, cluster=self._cluster, wireguard=self._dataplane.wireguard_name)
 
     def stop(self) -> None:
@@ -138,13 +141,19 @@ class Agent:
     def _relay_forever(self) -> None:
         """An attachment that came or went concerns the pod loop, the reports and the waiting pings."""
         changed = self._service.attacher.changed
-        seen = 0
+        seen, rated = 0, self._rated()
         while True:
             if changed.wait_beyond(seen, TUNNELS_S):
                 seen = changed.count
                 self._pods_bell.ring()
                 self._pinger.look(self._follower.view)
+                if rated != (rated := self._rated()):
+                    self._kernel_bell.ring()  # a pod with rates went: its classes are to go, too
             self._report_bell.ring()
+
+    def _rated(self) -> set[str]:
+        """Host ends of the pods that asked for rates."""
+        return {a.host_interface for a in self._attachments() if a.bandwidth}
 
     def _settled_forever(self) -> None:
         """After a reconcile, what waited for a namespace tries again, and the node's tunnels are told."""
@@ -204,6 +213,17 @@ class Agent:
 
     def _attachments(self) -> tuple[Attachment, ...]:
         return with_interface(self._service.attacher.journal.attachments())
+
+
+def _for_ever(name: str, loop: Callable[[], None]) -> None:
+    """Run a loop again when it fails: what nobody foresaw must not end a thread while the agent looks alive."""
+    said = log.Repeated()
+    while True:
+        try:
+            loop()
+        except Exception as error:
+            said.event("loop.failed", name, f"{type(error).__name__}: {error}")
+            time.sleep(LOOP_RETRY_S)
 
 
 def state_files(state: Path) -> list[Path]:

@@ -96,7 +96,10 @@ class Attacher:
             record = self.journal.get(key)
             if record is None:
                 return None
-            self.journal.update(key, state=AttachmentState.DETACHING)
+            try:
+                self.journal.update(key, state=AttachmentState.DETACHING)
+            except OSError as error:  # a full disk must not keep a pod from ending
+                log.event("journal.unwritable", key=key, error=error)
             self.kernel.detach(record.vni, record.attachment.host_interface)
             self.journal.rest(key)
             self.changed.ring()

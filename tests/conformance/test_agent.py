@@ -86,6 +86,8 @@ def test_rates_are_there_with_the_answer(machine: Machine) -> None:
     assert "rate 20Mbit" in machine.run(f"tc -n s-00a001 qdisc show dev {result['interfaces'][0]['name']}")
     assert "rate 5Mbit" in machine.run("tc -n s-00a001 class show dev ifb0")
     machine.cni("CHECK", "p1", {**config, "prevResult": result}).ok()
+    machine.cni("DEL", "p1", config).ok()
+    eventually(lambda: "rate 5Mbit" not in machine.run("tc -n s-00a001 class show dev ifb0", ok=False))
 
 
 def test_deleted_parts_come_back(machine: Machine) -> None:
@@ -141,7 +143,7 @@ def test_cleanup(machine: Machine) -> None:
     names = "ip -o link | cut -d' ' -f2 | cut -d@ -f1 | tr -d :"
     fresh = machine.run(f'unshare --net sh -c "{names}"').split()  # some kernels put devices into each new namespace
     assert set(machine.run(names).split()) == {*fresh, "eth0", "inet0"}
-    assert not machine.run("pgrep wireguard-go", ok=False)
+    eventually(lambda: not machine.run("pgrep -r D,R,S wireguard-go", ok=False))
     assert not (machine.state / "attachments").exists()
 
 

@@ -159,3 +159,16 @@ def test_does_not_read_the_slicer_section(pod: Pod, node: Node) -> None:
     pod.delete(configuration(slicer={"typo": 1})).ok()
 
     is_clean(node, pod)
+
+
+def test_full_disk(pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that cannot be written keeps no pod from ending."""
+    pod.add().ok()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(node.service.attacher.journal, "put", refuse)
+    pod.delete().ok()
+
+    is_clean(node, pod)
