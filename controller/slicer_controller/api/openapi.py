@@ -64,7 +64,7 @@ def _collection_paths(collection: Collection, schemas: Json) -> Json:
     if "PUT" in collection.verbs:
         base["get"] = _list(collection.path, spec, status, [])
         one["put"] = _change(collection, "replace", _body(spec), resource)
-        one["patch"] = _change(collection, "patch", _patch_body(patch_schema(schemas[type_])), resource)
+        one["patch"] = _change(collection, "patch", _patch_body(patch_schema(schemas[type_], schemas)), resource)
     suffix = "/".join(f"{{{field}}}" for field in collection.identity)
     return {f"/v1/{collection.path}": base, f"/v1/{collection.path}/{suffix}": one}
 

@@ -118,14 +118,23 @@ def component_schemas() -> Json:
     return {name: _refine(name, schema) for name, schema in sorted(schemas.items())}
 
 
-def patch_schema(spec: Json) -> Json:
-    """The schema of a merge patch for a spec: nothing is required, and null takes away what has a default."""
+def patch_schema(spec: Json, schemas: Json) -> Json:
+    """The schema of a merge patch: nothing is required, and null takes away what has a default, also inside."""
     required = spec.get("required", [])
-    properties = {
-        name: schema if name in required or _nullable(schema) else {"anyOf": [schema, {"type": "null"}]}
-        for name, schema in spec["properties"].items()
-    }
+    properties = {name: _patched(schema, schemas, name in required) for name, schema in spec["properties"].items()}
     return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _patched(schema: Json, schemas: Json, required: bool) -> Json:
+    parts = [_patched_object(part, schemas) for part in schema.get("anyOf", [schema])]
+    if not required and {"type": "null"} not in parts:
+        parts.append({"type": "null"})
+    return parts[0] if len(parts) == 1 else {"anyOf": parts}
+
+
+def _patched_object(schema: Json, schemas: Json) -> Json:
+    target = schemas.get(str(schema.get("$ref")).rpartition("/")[2], {})
+    return patch_schema(target, schemas) if "properties" in target else schema
 
 
 def _refine(name: str, schema: Json) -> Json:
