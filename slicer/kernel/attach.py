@@ -121,6 +121,7 @@ class Attacher:
         self._channels: dict[str, tuple[tuple[int, int], Channel]] = {}
         self._dead: set[str] = set()
         self._wake = threading.Condition()
+        self._reaping = threading.Lock()
         threading.Thread(target=self._reap_forever, name="reaper", daemon=True).start()
 
     def channel(self, name: str) -> Channel:
@@ -206,14 +207,25 @@ class Attacher:
             self._wake.notify()
 
     def reap(self) -> None:
-        """Delete all dead host ends now: one message, one wait a slice."""
-        with self._wake:
-            names, self._dead = self._dead, set()
-        for name in names:
-            try:
-                self.channel(name).run([_dead_group()])
-            except (SlicerError, OSError) as error:
-                self._on_error(name, error)
+        """Delete all dead host ends now: one message, one wait a slice. Waits for a deletion that is going on."""
+        with self._reaping:
+            with self._wake:
+                names, self._dead = self._dead, set()
+            for name in names:
+                self._reap_in(name)
+
+    def _reap_in(self, name: str) -> None:
+        """On a socket of its own: a deletion waits 20 ms, and whoever attaches meanwhile must not wait for it."""
+        try:
+            reaper = Channel(netns.path_of(name))
+        except OSError:
+            return  # the namespace is gone, and its links with it
+        try:
+            reaper.run([_dead_group()])
+        except OSError as error:
+            self._on_error(name, error)
+        finally:
+            reaper.close()
 
     def _reap_forever(self) -> None:
         while True:
