@@ -245,7 +245,8 @@ def _filter_text(here: SliceHere) -> str:
             "  chain input {",
             "    type filter hook input priority filter; policy drop;",
             '    iifname "lo" accept',
-            *(f"    {match} meta l4proto {{ icmp, ipv6-icmp }} accept" for match in passes),
+            # ICMP and ICMPv6 by number: nft looks names up in /etc/protocols, which a small system does not have.
+            *(f"    {match} meta l4proto {{ 1, 58 }} accept" for match in passes),
             "    counter name foreign",
             "  }",
         ]
