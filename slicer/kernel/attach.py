@@ -29,6 +29,7 @@ from slicer.kernel.rtnl import (
     CREATE,
     DELLINK,
     EXCL,
+    GETLINK,
     NEWADDR,
     NEWLINK,
     NEWNEIGH,
@@ -339,6 +340,27 @@ def _neighbour(index: int, address: Address, mac: str) -> Message:
 def _kill(host_name: str) -> Message:
     body = struct.pack("=BxHiII", 0, 0, 0, 0, _IFF_UP) + attribute(_IFLA_IFNAME, text(host_name))
     return Message(SETLINK, 0, body + attribute(_IFLA_GROUP, u32(DEAD_GROUP)), f"interface {host_name} down")
+
+
+def empty(path: Path) -> None:
+    """Delete every device in the namespace at `path`; OSError if there is none.
+
+    A namespace lives on in whatever else holds it (a mount namespace that was copied meanwhile, an open socket), and
+    the pods' ends with it: so its devices go before its name does.
+    """
+    channel = Channel(path)
+    try:
+        links = [header for header, attributes in channel.dump(GETLINK) if attributes[_IFLA_IFNAME] != b"lo\0"]
+        indexes = [struct.unpack_from("=i", header, 4)[0] for header in links]
+        if indexes:
+            channel.run([*map(_condemn, indexes), _dead_group()])
+    finally:
+        channel.close()
+
+
+def _condemn(index: int) -> Message:
+    body = struct.pack("=BxHiII", 0, 0, index, 0, 0)
+    return Message(SETLINK, 0, body + attribute(_IFLA_GROUP, u32(DEAD_GROUP)), f"interface {index} condemned")
 
 
 def _dead_group() -> Message:

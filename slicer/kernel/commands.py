@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from slicer.kernel import netns
+from slicer.kernel.attach import empty
 from slicer.plan.dataplane_commands import Change, Verb
 from slicer.plan.dataplane_values import TABLE_NAME, Sysctl, Table
 
@@ -85,9 +86,15 @@ def run_sysctls(changes: Sequence[Change]) -> Errors:
 
 
 def run_netns(change: Change) -> Errors:
-    """Make or remove a namespace."""
+    """Make or remove a namespace; one that is removed loses its devices first."""
+    name = change.item.ns
     try:
-        (netns.create if change.verb is Verb.PUT else netns.delete)(change.item.ns)
+        if change.verb is Verb.PUT:
+            netns.create(name)
+            return {}
+        if netns.exists(netns.path_of(name)):
+            empty(netns.path_of(name))
+        netns.delete(name)
     except OSError as error:
         return {change: str(error)}
     return {}

@@ -143,6 +143,23 @@ def test_a_new_slice_leaves_the_others_alone(small, pair):
     assert pair[0].ping(pair[1].address(4))
 
 
+def test_a_removed_slice_takes_its_pods_interfaces_whoever_holds_its_namespace(small):
+    """A process inside, with a copy of the mounts, keeps the namespace alive, but no device in it."""
+    small.add_slice("short", 7, "10.81.0.0/16")
+    small.converge()
+    pod = small.add_pod(f"pod{next(_numbers)}", "a-n2", "short")
+    small.converge()
+    pod.node.machine("spawn", ["sleep", "infinity"], "s-000007")
+    assert "net1" in pod.run("ip -br link")
+
+    pod.node.pods.remove(pod)
+    del small.slices["short"]
+    small.converge()
+
+    assert "net1" not in pod.run("ip -br link")
+    assert "s-000007" not in pod.node.machine.run("ls /run/netns")
+
+
 def test_a_pod_interface_that_is_gone_is_told_and_stops_nothing(small, pair):
     """An attachment without its interface is named as a failure; everything else is as it should be."""
     node = small.nodes["a-n2"]
