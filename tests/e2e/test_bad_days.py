@@ -67,7 +67,7 @@ def test_with_the_hub_down_everything_goes_on(lab, pair, pinging, until):
         with pinging(lab, pair.here, pair.target) as counts:
             late = pair.pod("a", "late", pair.red)
             assert until(lambda: lab.reaches(late, pair.target), "a pod that was attached without the hub")
-            assert lab.lookup(late, name)[1] == [pair.target]
+            assert until(lambda: lab.lookup(late, name)[1] == [pair.target], "a name for the new pod")
             pair.delete(late)
         assert counts["lost"] == 0, counts
     finally:
