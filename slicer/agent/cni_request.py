@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from slicer.model.attachments import Bandwidth
@@ -23,7 +24,14 @@ from slicer.model.errors import (
     SlicerError,
     UnavailableError,
 )
-from slicer.model.names import Address, check_container_id, check_interface_name, check_label, check_mac
+from slicer.model.names import (
+    Address,
+    check_container_id,
+    check_interface_name,
+    check_label,
+    check_mac,
+    check_subdomain,
+)
 
 SUPPORTED = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 SINCE = {"CHECK": (0, 4, 0), "GC": (1, 1, 0), "STATUS": (1, 1, 0)}
@@ -48,6 +56,10 @@ CODES: Mapping[type[SlicerError], int] = {
 KNOWN_ARGS = {
     "IgnoreUnknown", "K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_UID", "K8S_POD_INFRA_CONTAINER_ID", "IP", "MAC",
 }  # fmt: skip
+_POD_CHECKS: Mapping[str, Callable[[str, str], str]] = {
+    "K8S_POD_NAMESPACE": check_label,
+    "K8S_POD_NAME": check_subdomain,
+}
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*\Z")
 
 
@@ -114,7 +126,7 @@ def version_in(stdin: bytes) -> str:
     """The cniVersion to answer with when the call was refused: the caller's where it can be read."""
     try:
         config = json.loads(stdin)
-    except ValueError:
+    except (ValueError, RecursionError):
         return SUPPORTED[-1]
     version = config.get("cniVersion") if isinstance(config, dict) else None
     return version if isinstance(version, str) and re.fullmatch(r"\d+\.\d+\.\d+", version) else SUPPORTED[-1]
@@ -122,6 +134,7 @@ def version_in(stdin: bytes) -> str:
 
 def _check_environment(command: str, environment: Mapping[str, str]) -> None:
     """libcni sets every variable, unused ones to the empty string: "empty" means "missing"."""
+    _refuse_bytes(environment)
     missing = [name for name in REQUIRED[command] if not environment.get(name)]
     if missing:
         raise CniError(BAD_ENVIRONMENT, f"required env variables [{','.join(missing)}] missing")
@@ -132,16 +145,27 @@ def _check_environment(command: str, environment: Mapping[str, str]) -> None:
     for name, check in checks:
         text = environment.get(name)
         if text and name in REQUIRED[command]:
-            try:
-                check(text)
-            except InvalidError as error:
-                raise CniError(BAD_ENVIRONMENT, f"{name}: {error.message}") from None
+            _check_text(name, check, text)
+
+
+def _refuse_bytes(environment: Mapping[str, str]) -> None:
+    """Bytes that are no text came in as lone surrogates; nobody could write them into a report."""
+    for name, text in sorted(environment.items()):
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise CniError(BAD_ENVIRONMENT, f"{name} {text!r} is not UTF-8")
+
+
+def _check_text(name: str, check: Callable[[str], str], text: str) -> None:
+    try:
+        check(text)
+    except InvalidError as error:
+        raise CniError(BAD_ENVIRONMENT, f"{name}: {error.message}") from None
 
 
 def _object(text: bytes, what: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CniError(DECODE, f"{what} is not JSON", str(error)) from None
     if not isinstance(value, dict):
         raise CniError(DECODE, f"{what} is not a JSON object", text[:80].decode(errors="replace"))
@@ -184,6 +208,9 @@ def _arguments(text: str) -> dict[str, str]:
     unknown = sorted(set(found) - KNOWN_ARGS)
     if unknown and found.get("IgnoreUnknown", "").lower() not in {"1", "t", "true"}:
         raise CniError(BAD_ENVIRONMENT, f"CNI_ARGS: unknown args {unknown}; set IgnoreUnknown=1 to allow them")
+    for key, check in _POD_CHECKS.items():
+        if found.get(key):
+            _check_text("CNI_ARGS", partial(check, key), found[key])
     return found
 
 

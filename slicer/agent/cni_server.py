@@ -20,6 +20,8 @@ from slicer.model.errors import SlicerError
 
 RECEIVE_TIMEOUT_S = 30.0
 """A shim sends at once; whoever does not is not one."""
+RETRY_S = 0.1
+"""How soon calls are taken again after the kernel could not hand one over."""
 INPUT_BYTES_MAX = 4 << 20
 """A network configuration has a few kilobytes; GC lists every attachment of a node."""
 
@@ -35,11 +37,13 @@ class CniServer:
         self._path = path
         self._socket = _listen(path)
         self._busy = 0
+        self._closing = threading.Event()
         self._idle = threading.Condition()
         threading.Thread(target=self._accept_forever, name="cni", daemon=True).start()
 
     def close(self) -> None:
         """Take no more calls; those that are running are waited for (a few seconds)."""
+        self._closing.set()
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -51,8 +55,11 @@ class CniServer:
         while True:
             try:
                 connection, _ = self._socket.accept()
-            except OSError:
-                return  # closed
+            except OSError as error:
+                if self._closing.wait(RETRY_S):
+                    return
+                log.event("cni.accept_failed", error=error)  # too many open files, no memory: it passes
+                continue
             with self._idle:
                 self._busy += 1
             threading.Thread(target=self._serve, args=(connection,), name="cni-call", daemon=True).start()

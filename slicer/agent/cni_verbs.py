@@ -133,9 +133,11 @@ class Verbs:
 
 
 def check_netns(path: str) -> None:
-    """CniError 8 unless `path` is a network namespace, and not the agent's own."""
-    if not netns.exists(Path(path)):
+    """CniError 8 unless `path` is a network namespace, and neither the agent's own nor a slice's or tunnel's."""
+    if not netns.is_network(path):
         raise CniError(BAD_NETNS, f"CNI_NETNS {path!r} is not a network namespace")
+    if netns.is_ours(path):
+        raise CniError(BAD_NETNS, f"CNI_NETNS {path!r} is not a pod's network namespace, but one of Slicer's")
     _refuse_own(path)
 
 

@@ -7,6 +7,7 @@ Entering is per *thread* (setns(2) with CLONE_NEWNET); never await or hand over 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import socket
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 DIRECTORY = Path("/run/netns")
 OURS = ("s-", "t-")
 _CLONE_NEWNET = 0x40000000
+_NS_GET_NSTYPE = 0xB703
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000
 _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -70,6 +72,21 @@ def exists(path: Path) -> bool:
     with suppress(OSError):
         return path.stat().st_dev == Path("/proc/self/ns/net").stat().st_dev
     return False
+
+
+def is_network(path: Path | str) -> bool:
+    """Whether `path` is a namespace of the network kind: nsfs holds the others, too (ioctl_nsfs(2), NS_GET_NSTYPE)."""
+    try:
+        with open(path, "rb") as file:
+            return fcntl.ioctl(file, _NS_GET_NSTYPE) == _CLONE_NEWNET
+    except OSError:
+        return False
+
+
+def is_ours(path: Path | str) -> bool:
+    """Whether `path` names a namespace of a slice or a tunnel set."""
+    real = Path(os.path.realpath(path))
+    return real.parent == Path(os.path.realpath(DIRECTORY)) and real.name.startswith(OURS)
 
 
 def names() -> list[str]:

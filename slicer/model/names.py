@@ -24,10 +24,14 @@ SUBDOMAIN_PATTERN = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 """RFC 1123 subdomain: pods and nodes, as Kubernetes names them."""
 CONTAINER_ID_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$"
 """CNI specification, CNI_CONTAINERID."""
+CONTAINER_ID_MAX = 200
+"""Characters; the specification has no limit, but file names made of it have (255 bytes); runtimes use 64."""
 MAC_PATTERN = r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$"
 KEY_PATTERN = r"^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"
 """A WireGuard public key: 32 bytes in base64."""
 
+_NO_INTERFACES = frozenset({".", "..", "all", "default"})
+"""The last two are directories of /proc/sys/net/ipv4/conf: the kernel takes no interface of that name."""
 _LABEL = re.compile(LABEL_PATTERN.replace("$", r"\Z"))
 _SUBDOMAIN = re.compile(SUBDOMAIN_PATTERN.replace("$", r"\Z"))
 _CONTAINER_ID = re.compile(CONTAINER_ID_PATTERN.replace("$", r"\Z"))
@@ -53,14 +57,18 @@ def check_container_id(text: str) -> str:
     """`text` if the CNI specification allows it as CNI_CONTAINERID."""
     if not _CONTAINER_ID.match(text):
         raise InvalidError(f"container id {text!r} may hold only letters, digits, '_', '.' and '-'")
+    if len(text) > CONTAINER_ID_MAX:
+        raise InvalidError(f"container id {text!r} has more than {CONTAINER_ID_MAX} characters")
     return text
 
 
 def check_interface_name(text: str) -> str:
     """`text` if Linux and the CNI specification take it as an interface name (1 to 15 bytes)."""
-    bad = not 1 <= len(text.encode()) <= 15 or text in {".", ".."} or any(c in "/:" or c.isspace() for c in text)
+    bad = not 1 <= len(text.encode()) <= 15 or text in _NO_INTERFACES or any(c in "/:" or c.isspace() for c in text)
     if bad:
-        raise InvalidError(f"interface name {text!r} must have 1 to 15 characters, no '/', ':' or space")
+        raise InvalidError(
+            f"interface name {text!r} must have 1 to 15 characters, no '/', ':' or space, and not be all or default"
+        )
     return text
 
 

@@ -34,7 +34,7 @@ def test_E3_all_missing_variables_are_named_at_once(pod: Pod) -> None:
     assert answer.error(4) == "required env variables [CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME] missing"
 
 
-@pytest.mark.parametrize("container", ["-a", "a/b", "a b", "ä", "a:b", "../x"])
+@pytest.mark.parametrize("container", ["-a", "a/b", "a b", "ä", "a:b", "../x", "x" * 201])
 def test_E4_bad_container_id(pod: Pod, container: str) -> None:
     """A container id outside the specification's alphabet is code 4 and is shown."""
     assert repr(container) in pod.add(CNI_CONTAINERID=container).error(4)
@@ -49,6 +49,8 @@ def test_E4_bad_container_id(pod: Pod, container: str) -> None:
         pytest.param("a/b", id="E8-slash"),
         pytest.param("a:b", id="E9-colon"),
         pytest.param("a b", id="E10-space"),
+        pytest.param("all", id="no-interface-of-the-kernels-all"),
+        pytest.param("default", id="nor-of-its-default"),
     ],
 )
 def test_E5_to_E10_bad_interface_name(pod: Pod, name: str) -> None:
@@ -111,6 +113,44 @@ def test_E14_unreadable_stdin(pod: Pod, node: Node) -> None:
     os.close(unreadable)
 
     Answer(process.returncode, process.stdout, process.stderr).error(5)
+
+
+@pytest.mark.parametrize("variable", ["CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS", "CNI_ARGS"])
+def test_text_that_is_not_utf8(pod: Pod, variable: str) -> None:
+    """Bytes that are no text are code 4, naming the variable: they would keep the whole report from being sent."""
+    answer = pod.add(**{variable: os.fsdecode(b"K8S_POD_NAME=\xff\xfe")})
+
+    assert variable in answer.error(4)
+
+
+@pytest.mark.parametrize("pair", ["K8S_POD_NAME=A B", "K8S_POD_NAME=" + "x" * 254, "K8S_POD_NAMESPACE=../shop"])
+def test_a_pod_that_kubernetes_could_not_have(pod: Pod, pair: str) -> None:
+    """The pod's name and namespace go into reports and DNS names: others than Kubernetes allows are code 4, shown."""
+    key, _, value = pair.partition("=")
+    message = pod.add(CNI_ARGS=f"IgnoreUnknown=1;{pair}").error(4)
+
+    assert key in message
+    assert value in message
+
+
+@pytest.mark.parametrize("kind", ["mnt", "uts"])
+def test_a_namespace_of_another_kind(pod: Pod, kind: str) -> None:
+    """A path to a mount or UTS namespace is code 8, at once."""
+    assert f"/proc/self/ns/{kind}" in pod.add(CNI_NETNS=f"/proc/self/ns/{kind}").error(8)
+
+
+def test_a_namespace_of_ours(pod: Pod, node: Node) -> None:
+    """A slice's own namespace is no pod's: code 8, also when its path is written otherwise."""
+    name = node.slice_netns()
+
+    assert name in pod.add(CNI_NETNS=f"/run/netns/{name}").error(8)
+    assert name in pod.add(CNI_NETNS=f"/run/../run/netns/{name}").error(8)
+
+
+@pytest.mark.parametrize("command", ["ADD", "CHECK", "GC", "STATUS"])
+def test_json_too_deep_to_read(pod: Pod, command: str) -> None:
+    """A configuration nested beyond what can be read is code 6, not silence."""
+    pod.call(command, b"[" * 200_000).error(6)
 
 
 @pytest.mark.parametrize("text", [b'{"cniVersion":"1.1.0","name":"x"', b"", b"[]", b"nonsense", b'"text"', b"\xff"])

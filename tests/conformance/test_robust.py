@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.conformance.node import VERSIONS, Node, Pod, configuration
+from tests.conformance.node import VERSIONS, Node, Pod, configuration, eventually
 
 pytestmark = pytest.mark.root
 
@@ -149,11 +152,26 @@ def test_R5_forty_at_once(node: Node) -> None:
     assert not node.service.attacher.journal.all()
 
 
+def test_too_many_open_files_pass(pod: Pod, node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    """A call that could not be taken for want of a file descriptor does not end the taking of calls."""
+    caplog.set_level("INFO", "slicer.agent")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as waiting:
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            waiting.connect(str(node.run / "cni.sock"))
+            eventually(lambda: "cni.accept_failed" in caplog.messages)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    pod.add().ok()
+
+
 @pytest.mark.parametrize("data", [b"", b"CNI_COMMAND=ADD", b"\0", b"CNI_COMMAND=ADD\0\0{", b"\xff\xfe\0\0\0\0"])
 def test_garbage_on_the_socket(pod: Pod, node: Node, data: bytes) -> None:
     """Whatever comes in by the socket, the agent goes on serving."""
-    import socket
-
     with socket.socket(socket.AF_UNIX) as link:
         link.connect(str(node.run / "cni.sock"))
         link.sendall(data)
