@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import hypothesis
 import pytest
 
+E2E = Path(__file__).parent / "e2e"
 ROOT_TOOLS = ("ip", "tc", "nft", "unshare", "nsenter", "ping")
 """What tests marked `root` call; tools/versions.toml names the packages."""
 
@@ -23,3 +25,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = [tool for tool in ROOT_TOOLS if shutil.which(tool) is None]
     if os.geteuid() != 0 or missing:
         pytest.fail(f"needs root and {' '.join(missing) or 'nothing else'}: run `sudo make test`", pytrace=False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests in the lab come last: the lab that they share then runs beside no others. Within, the order is random."""
+    items.sort(key=lambda item: item.path.is_relative_to(E2E))
