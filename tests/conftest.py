@@ -29,5 +29,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests in the lab come last: the lab that they share then runs beside no others. Within, the order is random."""
+    """The tests in the lab come last: the lab that they share runs beside no others then. Within, order is random."""
     items.sort(key=lambda item: item.path.is_relative_to(E2E))
