@@ -29,7 +29,11 @@ demo-down: ## remove the demo: every process, namespace, link and file of it
 	@$(BIN)/slicectl lab down
 
 test: setup ## all tests that need no Kubernetes, in namespaces of their own
+ifeq ($(TEST),)
+	$(BIN)/python -m tools.lanes --durations=15 --durations-min=1
+else
 	$(BIN)/python -m tools.sandbox $(BIN)/python -m pytest --durations=15 --durations-min=1 $(TEST)
+endif
 
 check: setup ## lint, types, layers, lock file, docs, sizes
 	@$(BIN)/python -m tools.check
