@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,7 @@ def show_wire(tour: Tour, lab: Layout) -> None:
 def say_goodbye(tour: Tour, name: str) -> None:
     """What to try next, and how to get rid of it."""
     tour.chapter("All of it held" + f" ({tour.claims} claims). The lab goes on")
+    tour.tell(f"To look around, first: export PATH={Path(sys.executable).parent}:$PATH")
     more = "" if name == "lab" else f" --name {name}"
     for command, what in (
         ("slicectl status", "health at a glance"),
@@ -201,10 +203,7 @@ def _fetch(tour: Tour, pod: str, url: str) -> str:
 
 def _shown(path: Path) -> str:
     """The path as a user in the clone would type it."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    return f"{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _interfaces(lab: Layout, pod: str) -> dict[str, Any]:

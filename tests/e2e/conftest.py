@@ -79,6 +79,10 @@ class Lab:
         argv = workloads.exec_argv(self.layout, where, argv)
         return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=90)
 
+    def pods(self):
+        """The full names of all pods, also of those that did not come to run."""
+        return [workloads.full_name(self.layout, node, record) for node, record in state.pod_records(self.layout)]
+
     def delete_pod(self, pod):
         """End a pod."""
         workloads.delete(self.layout, pod)

@@ -88,9 +88,9 @@ def test_agent_killed_while_pods_are_attached(lab, pair, until):
         process.stdout.read()
         process.stderr.read()
 
-    for line in lab.ctl("lab", "status").splitlines():
-        if f"/{pair.namespace}/many-" in line:
-            lab.ctl("lab", "delete", line.split()[0])
+    for pod in lab.pods():
+        if pod.startswith(f"a/{pair.namespace}/many-"):
+            lab.delete_pod(pod)
 
     until(lambda: node_state(lab, "a-n1") == before, "nothing of the killed attachments is left")
     again = pair.pod("a", "again", pair.red, node="a-n1")

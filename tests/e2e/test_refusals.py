@@ -44,6 +44,16 @@ def test_bad_input_is_refused_and_changes_nothing(lab, argv, code, words):
     assert slices(lab) == before
 
 
+def test_an_unknown_field_is_refused(lab):
+    """A file with a field that no slice has is refused with the field's name."""
+    before = slices(lab)
+
+    message = lab.refused(2, "create-slice", "-f", "-", stdin="name: x\nprefixes: [10.210.0.0/16]\ncolour: red\n")
+
+    assert "colour" in message
+    assert slices(lab) == before
+
+
 def slices(lab):
     """All slices as the hub has them."""
     with lab.api() as api:
