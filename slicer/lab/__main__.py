@@ -105,7 +105,13 @@ def _say(text: str) -> None:
 def _up(given: argparse.Namespace) -> None:
     clusters = tuple(word.strip() for word in given.clusters.split(","))
     wanted = Layout(name=given.name, clusters=clusters, nodes=given.nodes)
-    building.up(wanted, _say)
+    try:
+        building.up(wanted, _say)
+    except UnavailableError as error:
+        cure = (
+            f"slicectl lab logs MACHINE/PROGRAM says more; slicectl lab down --name {given.name} removes what is there"
+        )
+        raise UnavailableError(f"{error.message}\n{cure}") from None
     _say(f"lab {given.name!r} is up; look around with: slicectl status, slicectl lab status --name {given.name}")
 
 
