@@ -105,7 +105,7 @@ class Door:
         key, peer = _key_digest(csr), self._peer_of(entry)
         self._check(entry, peer, key, expect)
         self._spend(entry, key)
-        self._store.delete(f"revoked/{peer.uri}")
+        self._store.delete(_revoked_key(peer))
         return peer, self._authority.issue(csr, peer.uri)
 
     def forget_expired(self) -> None:
@@ -120,14 +120,14 @@ class Door:
 
     def revoke(self, peer: Peer) -> None:
         """From now on the peer's certificates are worth nothing, until it joins again."""
-        self._store.put(f"revoked/{peer.uri}", {"at_s": self._clock()})
+        self._store.put(_revoked_key(peer), {"at_s": self._clock()})
 
     def admit(self, uri: str | None) -> Peer:
         """The peer that showed a certificate with `uri`."""
         if uri is None:
             raise UnauthenticatedError("show a client certificate of this controller (join first)")
         peer = Peer.parse(uri)
-        if self._store.get(f"revoked/{uri}"):
+        if is_revoked(self._store, peer):
             raise UnauthenticatedError(f"{peer.kind} {peer.name!r} was deleted here; join again with a new token")
         return peer
 
@@ -151,6 +151,15 @@ class Door:
             self._store.put(entry.key, {**entry.value, "used_by": key}, expected=entry.revision)
         except StaleError:
             raise _used(self._peer_of(entry)) from None
+
+
+def is_revoked(store: Store, peer: Peer) -> bool:
+    """Whether a user deleted the peer, and it has not joined again."""
+    return store.get(_revoked_key(peer)) is not None
+
+
+def _revoked_key(peer: Peer) -> str:
+    return f"revoked/{peer.uri}"
 
 
 def load_admin_token(path: Path) -> str:

@@ -18,6 +18,7 @@ from slicer.model.slices import SliceState
 from slicer.plan.allocation import REST_S, Reservation, live, plan_node_blocks
 from slicer.plan.gateways import plan_gateways
 from slicer.plan.views import in_slice, plan_endpoints
+from slicer_controller.access import Peer, is_revoked
 from slicer_controller.state import State
 
 Own = TypeVar("Own", Node, NodeBlocks, Gateway, EndpointSet, AddressDemand)
@@ -34,7 +35,8 @@ class Member:
         """Make node blocks, gateways, endpoints and demands what slices, nodes and pods ask for."""
         slices = [s for s in of_kind(self._state.documents, SliceState) if in_slice(s, self._cluster)]
         short = {(state.spec.name, version) for state in slices for version in self._allot(state)}
-        self._release(blocks for blocks in self._own(NodeBlocks) if blocks.slice not in {s.spec.name for s in slices})
+        names = {state.spec.name for state in slices}
+        self._release(b for b in self._own(NodeBlocks) if b.slice not in names or self._is_deleted(b.node))
         gateways = self._own(Gateway)
         self._write(gateways, plan_gateways(self._cluster, slices, self._own(Node), gateways))
         self._write(self._own(EndpointSet), plan_endpoints(self._state.documents, self._cluster))
@@ -71,6 +73,12 @@ class Member:
         resting = [decode(Reservation, entry.value) for entry in self._state.store.list(f"resting/{slice_name}/")]
         return [block for b in blocks for block in b.blocks] + list(live(resting, self._clock()))
 
+    def _is_deleted(self, node: str) -> bool:
+        """Whether a user said that it is gone for good; one that has only not been heard of keeps its blocks."""
+        if f"node/{self._cluster}/{node}" in self._state.documents:
+            return False
+        return is_revoked(self._state.store, Peer(kind="node", cluster=self._cluster, name=node))
+
     def _demand(self, slice_name: str, version: int) -> AddressDemand:
         given = self._state.documents.get(f"block/{slice_name}/{self._cluster}")
         held = given.blocks if isinstance(given, ClusterBlocks) else ()
@@ -78,7 +86,7 @@ class Member:
         return AddressDemand(slice=slice_name, cluster=self._cluster, version=version, blocks_held=count)
 
     def _release(self, gone: Iterable[NodeBlocks]) -> None:
-        """Take back blocks of slices that the cluster is not in any more; they rest before others get them."""
+        """Take back blocks of slices and nodes that the cluster has no more; they rest before others get them."""
         for blocks in list(gone):
             until = self._clock() + REST_S
             rest = Reservation(slice=blocks.slice, holder="", blocks=blocks.blocks, until_s=until)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from slicer.client.identity import renew
+from slicer.model.errors import ConflictError, NotFoundError, UnauthenticatedError
+
 RED = {"name": "red", "prefixes": ["10.7.0.0/16"], "clusters": ["a", "b"]}
 WEB = {"slice": "red", "namespace": "shop", "name": "web", "selector": {"app": "web"}, "ports": [{"port": 80}]}
 
@@ -54,6 +59,32 @@ def test_endpoints_follow_pods(plane: Any, make_attachment: Any) -> None:
         a.report(without=("attachment/a/a-n1/c-web-0/net1",))
 
         assert dns.wait(lambda view: view["endpoints/red/shop/web/a"].endpoints == ())
+
+
+def test_a_node_that_is_gone_for_good_is_deleted_by_a_user(plane: Any, make_attachment: Any) -> None:
+    """Silence removes nothing; a deletion takes endpoints, gateway slot and blocks, and the certificate is void."""
+    a, b = two_clusters(plane)
+    second = plane.agent("a", "a-n2")
+    dns = plane.agent("b", "dns1", "dns")
+    with plane.hub.api() as hub, plane.members["a"].api() as member:
+        hub.create("exports", WEB)
+        a.report(make_attachment("a", "a-n1", "web-0", "10.7.4.5"))
+        dns.wait(lambda view: getattr(view.get("endpoints/red/shop/web/a"), "endpoints", ()))
+        second.wait_key("nodeblock/red/a/a-n2")
+        with pytest.raises(ConflictError, match="'a-n1' is connected: stop it, or delete with force"):
+            member.delete("nodes", "a/a-n1")
+        a.stop()
+        plane.agents.remove(a)
+
+        member.delete("nodes", "a/a-n1", force=True)
+
+        dns.wait(lambda view: view["endpoints/red/shop/web/a"].endpoints == ())
+        b.wait(lambda view: [v.node for k, v in view.items() if k.startswith("gateway/a/")] == ["a-n2"])
+        second.wait(lambda view: not {"node/a/a-n1", "nodeblock/red/a/a-n1"} & view.keys())
+        with pytest.raises(NotFoundError, match="there is no node 'a-n1' of cluster 'a'"):
+            member.delete("nodes", "a/a-n1")
+        with pytest.raises(UnauthenticatedError, match="was deleted here; join again"):
+            renew(a.identity)
 
 
 def test_a_kill_of_every_controller_changes_no_allocation(plane: Any) -> None:

@@ -95,6 +95,8 @@ def _user_routes(context: Context) -> Routes:
         ("/v1/join-tokens/{id}", ("GET", "DELETE"), joining.on_token),
     ]
     routes += [(f"/v1/{path}", ("GET",), Reported(context, path).on_collection) for path in REPORTED]
+    if "member" in context.roles:
+        routes.append(("/v1/nodes/{cluster}/{name}", ("DELETE",), joining.on_node))
     if "hub" in context.roles:
         for collection in COLLECTIONS:
             resources = Resources(context, collection)

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from slicer.client.codec import FieldError, FieldsError, decode
 from slicer.model.clusters import Cluster
 from slicer.model.errors import ConflictError, InvalidError, NotFoundError, StaleError
-from slicer_controller.access import JoinTokenSpec
+from slicer_controller.access import JoinTokenSpec, Peer
 from slicer_controller.api.requests import parse_if_match, parse_query, read_object
 from slicer_controller.api.resources import answer_list
 from slicer_controller.context import Context
@@ -73,6 +73,29 @@ class Joining:
             raise StaleError(error.message) from None
         if not query.dry_run:
             self._context.state.store.delete(entry.key)
+        return Response(status_code=204)
+
+    async def on_node(self, request: Request) -> Response:
+        """DELETE on `/v1/nodes/{cluster}/{name}`: a node that is gone for good, with its identity and all it reported.
+
+        Nobody else ever removes that: a node that is silent may be well. Its blocks go back at the next reconcile.
+        """
+        query, expected = parse_query(request, ("dry_run", "force")), parse_if_match(request)
+        peer = Peer(kind="node", cluster=request.path_params["cluster"], name=request.path_params["name"])
+        entry = self._context.state.store.get(f"node/{peer.cluster}/{peer.name}")
+        if entry is None or peer.cluster != self._context.cluster:
+            raise NotFoundError(f"there is no node {peer.name!r} of cluster {peer.cluster!r} that joined here")
+        try:
+            check_expected(f"node {peer.name!r}", entry, expected)
+        except StaleError as error:
+            raise StaleError(error.message) from None
+        if peer.uri in self._context.connected and not query.force:
+            raise ConflictError(
+                f"the agent of node {peer.name!r} is connected: stop it, or delete with force", reason="InUse"
+            )
+        if not query.dry_run:
+            self._context.door.revoke(peer)
+            self._context.reports.forget(peer)
         return Response(status_code=204)
 
     async def _make(self, request: Request) -> Response:

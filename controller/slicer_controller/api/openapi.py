@@ -32,6 +32,8 @@ def openapi_document(roles: Some[str]) -> Json:
     paths = {**_open_paths(), **_token_paths(), **_peer_paths()}
     for path, type_ in REPORTED.items():
         paths[f"/v1/{path}"] = {"get": _list(path, _ref(type_.__name__), {"type": "object"}, _scoped())}
+    if "member" in roles:
+        paths["/v1/nodes/{cluster}/{name}"] = _node_path(schemas)
     if "hub" in roles:
         for collection in COLLECTIONS:
             paths |= _collection_paths(collection, schemas)
@@ -93,6 +95,13 @@ def _change(collection: Collection, verb: str, body: Json, resource: Json) -> Js
 def _delete(collection: Collection) -> Json:
     made = _operation(f"delete {collection.singular}", None, status="204", errors=("404", "409", "412"))
     return made | {"parameters": [_query("dry_run", _FLAG), _query("force", _FLAG), _if_match()]}
+
+
+def _node_path(schemas: Json) -> Json:
+    names = [_in_path(field, schemas["Node"]["properties"][field]) for field in ("cluster", "name")]
+    made = _operation("delete node that is gone for good", None, status="204", errors=("404", "409", "412"))
+    delete = made | {"parameters": [_query("dry_run", _FLAG), _query("force", _FLAG), _if_match()]}
+    return {"parameters": names, "delete": delete}
 
 
 def _list(path: str, spec: Json, status: Json, more: list[Json]) -> Json:
