@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from slicer.model.attachments import Attachment, Ping
+from slicer.model.attachments import AttachedBy, Attachment, Ping
 from slicer.model.clusters import Cluster
 from slicer.model.documents import Documents, of_kind
 from slicer.model.errors import ConflictError, DeniedError, InvalidError, NotFoundError
@@ -98,6 +98,7 @@ def check_membership(member: Membership, documents: Documents) -> None:
     others = [m for m in of_kind(documents, Membership) if m.name != member.name]
     for other in others:
         _refuse_both(member, other, state, documents)
+    _refuse_attached(member, state, documents)
 
 
 def check_export(export: Export, documents: Documents) -> None:
@@ -180,6 +181,22 @@ def _refuse_both(one: Membership, other: Membership, state: SliceState, document
             f"and {other.slice!r}, whose prefixes {found[0]} and {found[1]} overlap",
             reason="PrefixOverlap",
         )
+
+
+def _refuse_attached(member: Membership, state: SliceState, documents: Documents) -> None:
+    """The same for a pod whose own manifest put it into another slice."""
+    for pod in of_kind(documents, Attachment):
+        same = (pod.cluster, pod.namespace, pod.pod) == (member.cluster, member.namespace, member.pod)
+        theirs = documents.get(f"slice/{pod.slice}")
+        if not same or pod.by is not AttachedBy.CNI or pod.slice == member.slice or not isinstance(theirs, SliceState):
+            continue
+        found = overlapping(state.spec.prefixes, theirs.spec.prefixes)
+        if found:
+            raise ConflictError(
+                f"membership {member.name!r}: pod {pod.namespace}/{pod.pod} has {pod.interface!r} on slice "
+                f"{pod.slice!r}, whose prefix {found[1]} overlaps {found[0]} of slice {member.slice!r}",
+                reason="PrefixOverlap",
+            )
 
 
 def _attachments(documents: Documents, slice_name: str) -> list[Attachment]:

@@ -72,6 +72,7 @@ REFUSED = [
     ("memberships", MEMBER | {"addresses": ["10.7.4.7"]}, 409, "AddressTaken", ["10.7.4.7", "'m0'"]),
     ("memberships", MEMBER | {"addresses": ["10.7.4.300"]}, 422, "Invalid", ["addresses.0", "10.7.4.300"]),
     ("memberships", MEMBER | {"slice": "twin", "pod": "old-0"}, 409, "PrefixOverlap", ["'m0'", "'red'", "'twin'"]),
+    ("memberships", MEMBER | {"slice": "twin", "pod": "db-0"}, 409, "PrefixOverlap", ["shop/db-0", "'net1'", "'red'"]),
     ("memberships", MEMBER | {"slice": "twin", "pod": None}, 409, "PrefixOverlap", ["'m0'", "10.7.0.0/16"]),
     ("memberships", MEMBER | {"labels": {"app": "web"}}, 422, "Invalid", ["'m1'", "pod and labels"]),
     ("memberships", MEMBER | {"labels": [["app", "web"]]}, 422, "Invalid", ["labels", "object"]),
