@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from slicer.model.attachments import Attachment, AttachmentState, EndpointSet, PathHealth
+from slicer.model.attachments import AddressDemand, Attachment, AttachmentState, EndpointSet, PathHealth
 from slicer.model.clusters import Cluster, ClusterBlocks, Gateway
 from slicer.model.documents import Documents, of_kind
 from slicer.model.names import Prefix
@@ -103,7 +103,21 @@ def _allocated(state: SliceState, clusters: Sequence[SliceInCluster], documents:
             return Condition(type="Allocated", status=False, reason="PrefixOverlap", message=message)
     if not clusters:
         return Condition(type="Allocated", status=False, reason="NoCluster", message="no cluster is in the slice yet")
-    return _all_have("Allocated", "blocks", "NoFreeBlock", clusters, [bool(c.blocks) for c in clusters])
+    allocated = _all_have("Allocated", "blocks", "NoFreeBlock", clusters, [bool(c.blocks) for c in clusters])
+    return allocated if not allocated.status else _nearly_used_up(state, clusters, documents) or allocated
+
+
+def _nearly_used_up(state: SliceState, clusters: Sequence[SliceInCluster], documents: Documents) -> Condition | None:
+    """A cluster asked for another block and the prefix has none: still well, until its last addresses are gone."""
+    for demand in of_kind(documents, AddressDemand):
+        if demand.node or demand.slice != state.spec.name:
+            continue
+        held = [b for c in clusters if c.name == demand.cluster for b in c.blocks if b.version == demand.version]
+        if len(held) <= demand.blocks_held:
+            pool = next(str(prefix) for prefix in state.spec.prefixes if prefix.version == demand.version)
+            message = f"cluster {demand.cluster!r} asks for more addresses, and prefix {pool} has no free block"
+            return Condition(type="Allocated", status=True, reason="NearlyUsedUp", message=message)
+    return None
 
 
 def _gateways(clusters: Sequence[SliceInCluster]) -> Condition:

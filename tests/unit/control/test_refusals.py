@@ -253,6 +253,26 @@ def test_a_cluster_that_comes_back_within_a_day_gets_its_blocks_again(hub: Any) 
     assert hub.store.get("block/red/d").value["blocks"] == mine
 
 
+def test_a_prefix_that_is_nearly_used_up_says_so(hub: Any) -> None:
+    """A cluster whose wish for another block cannot be met is named in the slice's condition, which still holds."""
+    hub.create("slices", {"name": "tiny", "prefixes": ["10.8.0.0/26"], "clusters": ["a", "b"]})
+
+    def condition(held: int) -> tuple[bool, str, str]:
+        demand = {"slice": "tiny", "cluster": "a", "node": "", "version": 4, "blocks_held": held}
+        report = {"documents": {"demand/tiny/a/-/4": demand}}
+        assert hub.call("PUT", "/v1/reports/cluster", report, peer="slicer://cluster/a")[0] == 200
+        hub.call("PATCH", "/v1/slices/tiny", {"spec": {"gateways": held}})
+        found = hub.call("GET", "/v1/slices/tiny")[1]["status"]["conditions"]
+        return next((c["status"], c["reason"], c["message"]) for c in found if c["type"] == "Allocated")
+
+    assert condition(1) == (True, "Allocated", "")
+    status, reason, message = condition(2)
+
+    assert (status, reason) == (True, "NearlyUsedUp")
+    assert "'a'" in message
+    assert "10.8.0.0/26" in message
+
+
 def test_wrong_bodies_are_refused(hub: Any) -> None:
     """What is no JSON object with the right fields is 422, and says what is wrong."""
     for body in ([], "x", {}, {"spec": None}, {"spec": []}, {"spec": RED, "extra": 1}):
