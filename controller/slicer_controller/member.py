@@ -15,7 +15,7 @@ from slicer.model.clusters import ClusterBlocks, Gateway, Node, NodeBlocks
 from slicer.model.documents import Document, key_of, of_kind
 from slicer.model.names import Prefix
 from slicer.model.slices import SliceState
-from slicer.plan.allocation import REST_S, Reservation, live, plan_node_blocks
+from slicer.plan.allocation import REST_S, Reservation, contains, live, plan_node_blocks
 from slicer.plan.gateways import plan_gateways
 from slicer.plan.views import in_slice, plan_endpoints
 from slicer_controller.access import Peer, is_revoked
@@ -56,10 +56,11 @@ class Member:
 
     def _allot_node(self, slice_name: str, node: str, cluster_blocks: tuple[Prefix, ...]) -> tuple[int, ...]:
         document = self._state.documents.get(f"nodeblock/{slice_name}/{self._cluster}/{node}")
-        held = document.blocks if isinstance(document, NodeBlocks) else ()
+        stored = document.blocks if isinstance(document, NodeBlocks) else ()
+        held = stored or self._rested(slice_name, node, cluster_blocks)
         others = self._others(slice_name, node)
         blocks, short = plan_node_blocks(cluster_blocks, held, others, grow=self._unmet(slice_name, node, held))
-        if blocks != held:
+        if blocks != stored:
             self._state.put(NodeBlocks(slice=slice_name, cluster=self._cluster, node=node, blocks=blocks))
             log.info("node blocks allocated", extra={"slice": slice_name, "node": node, "blocks": blocks})
         return short
@@ -71,7 +72,15 @@ class Member:
     def _others(self, slice_name: str, node: str) -> list[Prefix]:
         blocks = [b for b in self._own(NodeBlocks) if b.slice == slice_name and b.node != node]
         resting = [decode(Reservation, entry.value) for entry in self._state.store.list(f"resting/{slice_name}/")]
-        return [block for b in blocks for block in b.blocks] + list(live(resting, self._clock()))
+        return [block for b in blocks for block in b.blocks] + list(live(resting, self._clock(), but=node))
+
+    def _rested(self, slice_name: str, node: str, cluster_blocks: tuple[Prefix, ...]) -> tuple[Prefix, ...]:
+        """What the node had of the slice a moment ago and lies in the cluster's blocks: nobody else had it since."""
+        entry = self._state.store.get(f"resting/{slice_name}/{node}")
+        rest = decode(Reservation, entry.value) if entry else None
+        if rest is None or rest.until_s <= self._clock():
+            return ()
+        return tuple(block for block in rest.blocks if any(contains(whole, block) for whole in cluster_blocks))
 
     def _is_deleted(self, node: str) -> bool:
         """Whether a user said that it is gone for good; one that has only not been heard of keeps its blocks."""
@@ -89,7 +98,7 @@ class Member:
         """Take back blocks of slices and nodes that the cluster has no more; they rest before others get them."""
         for blocks in list(gone):
             until = self._clock() + REST_S
-            rest = Reservation(slice=blocks.slice, holder="", blocks=blocks.blocks, until_s=until)
+            rest = Reservation(slice=blocks.slice, holder=blocks.node, blocks=blocks.blocks, until_s=until)
             self._state.store.put(f"resting/{blocks.slice}/{blocks.node}", encode(rest))
             self._state.delete(key_of(blocks))
             log.info("node blocks released", extra={"slice": blocks.slice, "node": blocks.node})

@@ -37,7 +37,7 @@ class Reservation:
 
     slice: str
     holder: str
-    """Name of the cluster, or `cluster/node`; empty for a rest that nobody is preferred after."""
+    """Name of the cluster; of the node where a cluster's member lets node blocks rest."""
     blocks: tuple[Prefix, ...]
     until_s: float
 
@@ -170,6 +170,12 @@ def overlapping(ours: Iterable[Prefix], theirs: Collection[Prefix]) -> tuple[Pre
             if one.version == other.version and one.overlaps(other):
                 return one, other
     return None
+
+
+def contains(whole: Prefix, part: Prefix) -> bool:
+    """Whether all of `part` lies in `whole`."""
+    same_family = whole.version == part.version
+    return same_family and int(whole[0]) <= int(part[0]) and int(part[-1]) <= int(whole[-1])
 
 
 def _may_share(one: Slice, other: Slice) -> bool:

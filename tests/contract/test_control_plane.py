@@ -218,6 +218,20 @@ def test_a_slice_that_is_deleted_goes_from_all_views(plane: Any) -> None:
         agent.wait(lambda view: not allocations(view))
 
 
+def test_a_cluster_that_comes_back_at_once_has_its_nodes_blocks_as_they_were(plane: Any) -> None:
+    """Released node blocks rest, but not from the node that had them: leaving and returning uses up nothing."""
+    _, b = two_clusters(plane)
+    before = allocations(b.follower.view)
+
+    with plane.hub.api() as api:
+        api.patch("slices", "red", {"clusters": ["a"]})
+        b.wait(lambda view: "slice/red" not in view)
+        api.patch("slices", "red", {"clusters": ["a", "b"]})
+
+    for key in ("block/red/b", "nodeblock/red/b/b-n1"):
+        assert b.wait_key(key) == before[key]
+
+
 def test_one_process_can_be_hub_and_member(plane: Any, tmp_path: Any) -> None:
     """With both roles a controller is its own hub: a slice, an agent, an attachment, no join token for itself."""
     arguments = ("--role", "hub", "--role", "member", "--cluster", "solo")
