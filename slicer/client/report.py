@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,9 @@ from slicer.model.errors import SlicerError, UnavailableError
 log = logging.getLogger(__name__)
 GATHER_S = 0.003
 """A burst of changes within this time is one request."""
+SPACING_S = 0.05
+"""A change after a quiet time goes at once, the next not before this: a hundred pods attached in a second are twenty
+requests, and neither side's interpreter is busy with reports while pods wait."""
 HEARTBEAT_S = 10.0
 """An unchanged report says this often that its author lives, and hears whether the server lost its memory."""
 BACKOFF_S = (0.1, 10.0)
@@ -40,6 +44,8 @@ class Reporter:
         self._changed = threading.Condition()
         self._stopping = False
         self._failed = ""
+        self._next_s = 0.0
+        """When the next request may go (monotonic clock)."""
         self._client: httpx.Client | None = None
         self._thread = threading.Thread(target=self._run, name=f"report {path}", daemon=True)
 
@@ -84,7 +90,8 @@ class Reporter:
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or self._wanted is not None)
             self._changed.wait_for(self._has_news, timeout=HEARTBEAT_S)
-        self._pause(GATHER_S)
+        self._pause(max(GATHER_S, self._next_s - time.monotonic()))
+        self._next_s = time.monotonic() + SPACING_S
         return not self._stopping
 
     def _has_news(self) -> bool:
