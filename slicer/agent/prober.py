@@ -5,7 +5,6 @@ Quick (QUICK_S) until a target answers and again as soon as it misses one, for a
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from slicer.agent.changes import Changes
 from slicer.kernel import attach, netns
 from slicer.kernel.echo import Echo
+from slicer.kernel.polling import readable
 from slicer.model.attachments import PathHealth
 from slicer.model.documents import Documents
 from slicer.model.names import Address
@@ -122,7 +122,7 @@ class Prober:
 
     def _listen(self, wait_s: float) -> None:
         sockets = {(vni, version): echo for (vni, version), (_, echo) in self._sockets.items()}
-        ready, _, _ = select.select(list(sockets.values()), [], [], wait_s)
+        ready = readable(sockets.values(), wait_s)
         now = time.monotonic()
         for (vni, _), echo in sockets.items():
             if echo in ready:

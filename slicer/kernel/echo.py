@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-import select
 import socket
 import struct
 import time
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from slicer.kernel import netns
+from slicer.kernel.polling import readable
 from slicer.model.names import Address
 
 _REQUEST = {4: 8, 6: 128}
@@ -103,7 +103,7 @@ def ping(
 
 
 def _collect(echo: Echo, wait_s: float, sent_at: dict[int, float], rtts: dict[int, int]) -> None:
-    select.select([echo], [], [], wait_s)
+    readable([echo], wait_s)
     now = time.monotonic()
     for _, sequence in echo.receive():
         if sequence in sent_at:

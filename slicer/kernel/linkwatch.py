@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
 
 from slicer.kernel import netns
+from slicer.kernel.polling import readable
 
 _RTMGRP_LINK = 1
 _IFLA_IFNAME = 3
@@ -32,8 +32,9 @@ class LinkWatch:
         """Open what is new, close what is gone, wait for news."""
         self._follow_namespaces()
         sockets = [watched for _, watched in self._sockets.values()]
-        ready, _, _ = select.select(sockets, [], [], wait_s)
-        news = [_is_news(watched) for watched in ready]  # all of them: every socket has to be emptied
+        news = [
+            _is_news(watched) for watched in readable(sockets, wait_s)
+        ]  # all of them: every socket has to be emptied
         if any(news):
             self._on_change()
 
