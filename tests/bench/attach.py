@@ -9,6 +9,7 @@ from slicer.plan import pods
 from tests.bench.lab import running
 from tests.bench.measure import Goal, Row
 from tests.bench.outcome import Outcome
+from tools.gomodule import cache_directory
 from tools.pins import read_pins
 from tools.run import TOOLS
 
@@ -33,7 +34,7 @@ def run(*, quick: bool) -> Outcome:
             f"One node of a lab. Each plugin is started with posix_spawn, as a runtime does, and timed until it exits: "
             f"{sequential} calls one at a time, the plugins in turn; then {parallel} at once, first start to last "
             f"exit, {rounds} rounds. Ours is the installed executable with the agent behind it; theirs are Go: "
-            f"`{read_pins().cni_plugins}`."
+            f"{_theirs()}."
         ),
         rows=tuple(_rows(samples, parallel)),
         settings={"sequential": sequential, "at once": parallel, "rounds": rounds},
@@ -63,6 +64,11 @@ def _plugins() -> list[dict[str, Any]]:
             "config": bridge_config(),
         },
     ]
+
+
+def _theirs() -> str:
+    built = (TOOLS / "cni/bridge").resolve().is_relative_to(cache_directory())
+    return f"`{read_pins().cni_plugins}`" if built else "Debian's package `containernetworking-plugins`"
 
 
 def bridge_config() -> dict[str, Any]:
