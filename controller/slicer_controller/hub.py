@@ -124,7 +124,7 @@ class Hub:
 
     def _reserved(self, key: str) -> tuple[Prefix, ...]:
         entry = self._state.store.get(f"reserved/{key}")
-        return decode(Reservation, entry.value).blocks if entry else ()
+        return tuple(live([decode(Reservation, entry.value)], self._clock())) if entry else ()
 
     def _others(self, slice_name: str, cluster: str) -> list[Prefix]:
         """Blocks of the slice that this cluster may not get: those of others, and those reserved for others."""

@@ -253,6 +253,20 @@ def test_a_cluster_that_comes_back_within_a_day_gets_its_blocks_again(hub: Any) 
     assert hub.store.get("block/red/d").value["blocks"] == mine
 
 
+def test_a_reservation_that_is_over_gives_no_block_to_two(hub: Any) -> None:
+    """A newcomer takes the block that nobody has reserved any more; who had it and comes back then gets another."""
+    hub.create("slices", RED)
+    mine = hub.store.get("block/red/b").value["blocks"]
+    hub.call("PATCH", "/v1/slices/red", {"spec": {"clusters": ["a"]}})
+    hub.create("clusters", {"name": "a2"})
+    hub.clock.now_s += 25 * 3600
+
+    hub.call("PATCH", "/v1/slices/red", {"spec": {"clusters": ["a", "a2", "b"]}})
+
+    assert hub.store.get("block/red/a2").value["blocks"] == mine
+    assert hub.store.get("block/red/b").value["blocks"] != mine
+
+
 def test_a_prefix_that_is_nearly_used_up_says_so(hub: Any) -> None:
     """A cluster whose wish for another block cannot be met is named in the slice's condition, which still holds."""
     hub.create("slices", {"name": "tiny", "prefixes": ["10.8.0.0/26"], "clusters": ["a", "b"]})
