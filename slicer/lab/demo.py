@@ -141,7 +141,7 @@ def show_ceiling(tour: Tour) -> None:
     """Bandwidth is kept: the slice's ceiling holds on the tunnels."""
     tour.chapter(f"Slice red may use {CEILING_BPS / 1e6:.0f} Mbit/s between the clusters")
     tour.tell("client sends as fast as it can; the first second, with slow start and bursts, is left out.")
-    argv = ("iperf3", "-c", SPEED, "-O", "1", "-t", "3", "-i", "0", "-f", "m")
+    argv = ("iperf3", "-c", SPEED, "-C", "reno", "-O", "1", "-t", "3", "-i", "0", "-f", "m")
     output = tour.run("slicectl", "lab", "exec", "client", "--", *argv)
     found = re.search(r"([\d.]+) Mbits/sec +receiver", output)
     measured_bps = float(found[1]) * 1e6 if found else 0.0

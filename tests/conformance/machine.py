@@ -63,7 +63,8 @@ class Machine:
         arguments = ["--state", str(self.state), "--node", "a-n1", "--address", "198.18.1.11"]
         with open(self._log, "ab") as log:
             self.agent = subprocess.Popen([*self._enter, program, *arguments], stderr=log)
-        complete = "test -S /run/slicer/cni.sock && ip -n t-01 route show 10.22.2.0/24 | grep nhid"
+        # A listener, not a file: a killed agent leaves its socket's name behind.
+        complete = "ss -lxH | grep -q /run/slicer/cni.sock && ip -n t-01 route show 10.22.2.0/24 | grep nhid"
         eventually(lambda: self.run(complete, ok=False))
 
     def kill(self, number: signal.Signals) -> int:
