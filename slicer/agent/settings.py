@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from slicer.model.names import Address, check_range, check_subdomain, parse_address
 from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU
+from slicer.plan.probing import Pace
 
 STATE = Path("/var/lib/slicer")
 RUN = Path("/run/slicer")
@@ -30,6 +31,7 @@ class Settings:
     underlay_mtu: int = DEFAULT_UNDERLAY_MTU
     uplink_bps: int | None = None
     gateway: bool = True
+    pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
         check_subdomain("node name", self.node)
@@ -56,6 +58,7 @@ def parse_settings(given: argparse.Namespace) -> Settings:
         underlay_mtu=given.underlay_mtu,
         uplink_bps=given.uplink_bps,
         gateway=not given.no_gateway,
+        pace=Pace(interval_s=given.probe_interval_ms / 1000, losses=given.probe_losses),
     )
 
 
@@ -75,6 +78,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--underlay-mtu", type=int, default=DEFAULT_UNDERLAY_MTU, help="bytes (default %(default)s)")
     top.add_argument("--uplink-bps", type=int, help="what all slices together may send to other clusters, bit/s")
     top.add_argument("--no-gateway", action="store_true", help="never carry the cluster's traffic to other clusters")
+    top.add_argument("--probe-interval-ms", type=int, default=100, help="of gateways and tunnels (default %(default)s)")
+    top.add_argument("--probe-losses", type=int, default=3, help="lost probes that take one out (default %(default)s)")
     commands = top.add_subparsers(dest="command", metavar="cleanup")
     cleanup = commands.add_parser("cleanup", help="remove everything of ours from the kernel and end all attachments")
     cleanup.add_argument("--purge", action="store_true", help="also forget identity, keys and view")
