@@ -121,6 +121,7 @@ class Agent:
             paths=lambda: self._prober.paths,
             shape=self._reconciler.shape,
             starved=self._on_starved,
+            underlay_mtu=self._settings.underlay_mtu,
         )
 
     def _on_starved(self) -> None:

@@ -19,6 +19,7 @@ from slicer.model.attachments import Attachment, AttachmentState
 from slicer.model.documents import Documents
 from slicer.model.errors import ExhaustedError, SlicerError, UnavailableError
 from slicer.plan.attach import Situation, Wish, metric_of, plan_attachment
+from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU
 
 PATIENCE_S = 5.0
 """How long an ADD waits for a slice that is being made, or for more addresses; then "try again later"."""
@@ -36,8 +37,10 @@ class Attacher:
         view: Callable[[], Documents],
         starved: Callable[[], None],
         patience_s: float = PATIENCE_S,
+        underlay_mtu: int = DEFAULT_UNDERLAY_MTU,
     ) -> None:
         self._cluster, self._node, self._view, self._patience_s = cluster, node, view, patience_s
+        self._underlay_mtu = underlay_mtu
         self._starved = starved
         self.journal = journal
         self.kernel = attach.Attacher(on_error=lambda name, error: log.event("reap.failed", netns=name, error=error))
@@ -57,6 +60,7 @@ class Attacher:
             view=self._view(),
             attachments=self.journal.attachments(),
             resting=self.journal.resting(),
+            underlay_mtu=self._underlay_mtu,
         )
 
     def attach(self, wish: Wish, *, patience_s: float | None = None) -> Attachment:

@@ -19,6 +19,7 @@ from slicer.model.attachments import Attachment, AttachmentState, PathHealth
 from slicer.model.documents import Documents
 from slicer.model.errors import SlicerError
 from slicer.model.slices import SliceState
+from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU
 from slicer.plan.membership import Sandbox
 
 
@@ -38,12 +39,19 @@ class AttachService:
         shape: Callable[[int, Attachment], None] = lambda _vni, _attachment: None,
         starved: Callable[[], None] = lambda: None,
         patience_s: float = PATIENCE_S,
+        underlay_mtu: int = DEFAULT_UNDERLAY_MTU,
     ) -> None:
         self._tombstones = state / "tombstones"
         self._tombstones.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._view = view
         self.attacher = Attacher(
-            cluster=cluster, node=node, journal=Journal(state), view=view, starved=starved, patience_s=patience_s
+            cluster=cluster,
+            node=node,
+            journal=Journal(state),
+            view=view,
+            starved=starved,
+            patience_s=patience_s,
+            underlay_mtu=underlay_mtu,
         )
         self.attacher.recover()
         self.honour_tombstones()

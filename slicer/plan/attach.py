@@ -29,8 +29,6 @@ HOST_MAC = "02:51:1c:e2:00:01"
 """MAC address of every host end: each veth is a wire of its own, so one address serves all pods."""
 NEXT_HOPS: Mapping[int, Address] = {4: ipaddress.ip_address("169.254.1.1"), 6: ipaddress.ip_address("fe80::1")}
 """The pods' next hop by family; never resolved (static neighbours), so it may be the same everywhere."""
-MTU = pod_mtu(DEFAULT_UNDERLAY_MTU)
-"""bytes"""
 REST_S = 60
 """A released address rests this long, so that nobody's old connections reach its next owner."""
 LOW_WATER = 4
@@ -69,6 +67,8 @@ class Situation:
     """All of this node, whatever their state."""
     resting: Mapping[str, Collection[Address]]
     """By slice: released less than REST_S ago."""
+    underlay_mtu: int = DEFAULT_UNDERLAY_MTU
+    """bytes; the pods' follows from it."""
 
     def slice(self, name: str) -> SliceState:
         """The slice; NotFoundError if this node's view does not have it."""
@@ -109,7 +109,7 @@ def plan_attachment(wish: Wish, situation: Situation, *, mac: str, host_interfac
         addresses=choose_addresses(wish, state, situation),
         mac=_choose_mac(wish, situation) or mac,
         host_interface=host_interface,
-        mtu=MTU,
+        mtu=pod_mtu(situation.underlay_mtu),
         bandwidth=wish.bandwidth,
         network=wish.network,
         membership=wish.membership,

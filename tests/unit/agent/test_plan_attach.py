@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,13 @@ def plan(where: Situation, number: int = 0, **wish: Any) -> Attachment:
 def texts(attachment: Attachment) -> list[str]:
     """Its addresses as text."""
     return [str(address) for address in attachment.addresses]
+
+
+def test_mtu_follows_the_underlay() -> None:
+    """The pod's MTU leaves room for the tunnel on the node's own underlay, whatever that carries."""
+    jumbo = replace(situation(), underlay_mtu=9000)
+
+    assert (plan(situation()).mtu, plan(jumbo).mtu) == (1420, 8920)
 
 
 def test_lowest_free_of_each_family() -> None:
