@@ -11,9 +11,10 @@ from typing import Any
 
 from slicer.agent.cni_request import BAD_CONFIG, CniError, Request
 from slicer.agent.journal import Record
-from slicer.kernel import attach, netns, podview
+from slicer.kernel import netns, podview
 from slicer.model.names import Address
-from slicer.plan.attach import NEXT_HOPS
+from slicer.plan.dataplane_slice import NEXT_HOP
+from slicer.plan.dataplane_topology import slice_ns
 
 CHECK_FAILED = 105
 """The attachment is not as ADD left it."""
@@ -74,14 +75,14 @@ def _routes(previous: Mapping[str, Any]) -> Iterator[tuple[Any, Address]]:
     """The routes of prevResult that are ours: their next hop is."""
     for route in previous.get("routes") or []:
         hop = route.get("gw")
-        if hop and ipaddress.ip_address(hop) in NEXT_HOPS.values():
+        if hop and ipaddress.ip_address(hop) in NEXT_HOP.values():
             yield ipaddress.ip_network(route["dst"]), ipaddress.ip_address(hop)
 
 
 def _host_faults(record: Record) -> Iterator[str]:
     """The pod's gateway is the host end of its veth, in the slice's namespace."""
     attachment = record.attachment
-    path = netns.path_of(attach.slice_netns(record.vni))
+    path = netns.path_of(slice_ns(record.vni))
     if not netns.exists(path):
         yield f"gateway: the namespace {path.name} of the slice is gone"
         return

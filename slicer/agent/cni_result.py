@@ -14,7 +14,8 @@ from typing import Any
 
 from slicer.model.attachments import Attachment
 from slicer.model.names import Prefix
-from slicer.plan.attach import HOST_MAC, NEXT_HOPS
+from slicer.plan.attach import HOST_MAC
+from slicer.plan.dataplane_slice import NEXT_HOP
 
 
 def render_result(
@@ -53,7 +54,7 @@ def _ips(attachment: Attachment, version: str, index: int) -> list[dict[str, Any
         {
             **({"version": str(address.version)} if version < "1" else {}),
             "address": str(ipaddress.ip_network(address)),
-            "gateway": str(NEXT_HOPS[address.version]),
+            "gateway": str(NEXT_HOP[address.version]),
             "interface": index,
         }
         for address in attachment.addresses
@@ -62,4 +63,4 @@ def _ips(attachment: Attachment, version: str, index: int) -> list[dict[str, Any
 
 def _routes(attachment: Attachment, prefixes: tuple[Prefix, ...]) -> list[dict[str, Any]]:
     versions = {address.version for address in attachment.addresses}
-    return [{"dst": str(p), "gw": str(NEXT_HOPS[p.version])} for p in prefixes if p.version in versions]
+    return [{"dst": str(p), "gw": str(NEXT_HOP[p.version])} for p in prefixes if p.version in versions]

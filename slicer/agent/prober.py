@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from slicer.agent.changes import Changes
-from slicer.kernel import attach, netns
+from slicer.kernel import netns
 from slicer.kernel.echo import Echo
 from slicer.kernel.polling import readable
 from slicer.model.attachments import PathHealth
 from slicer.model.documents import Documents
 from slicer.model.names import Address
+from slicer.plan.dataplane_topology import slice_ns
 from slicer.plan.probes import Heard, Target, news, path_health, plan_targets
 
 QUICK_S = 0.1
@@ -105,7 +106,7 @@ class Prober:
             self._close(target)  # no namespace or no route yet: as good as lost
 
     def _socket(self, target: Target) -> Echo:
-        path = netns.path_of(attach.slice_netns(target.vni))
+        path = netns.path_of(slice_ns(target.vni))
         identity = path.stat().st_ctime_ns
         key = (target.vni, target.address.version)
         known = self._sockets.get(key)

@@ -19,7 +19,7 @@ from slicer.model.attachments import Attachment, AttachmentState, PathHealth
 from slicer.model.documents import Documents
 from slicer.model.errors import SlicerError
 from slicer.model.slices import SliceState
-from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU
+from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU, slice_ns
 from slicer.plan.membership import Sandbox
 
 
@@ -110,7 +110,7 @@ class AttachService:
     @staticmethod
     def _has_host_end(record: Record) -> bool:
         """Whether the veth is there; also when nobody can tell, because the slice's namespace is not."""
-        path = netns.path_of(attach.slice_netns(record.vni))
+        path = netns.path_of(slice_ns(record.vni))
         if not netns.exists(path):
             return True
         names = {link.name for link in podview.links(path)}
@@ -124,11 +124,11 @@ class AttachService:
     def _sweep_links(self) -> None:
         """Host ends in slice namespaces that no record names: of an ADD or a DEL that was killed."""
         for state in self._view().values():
-            if isinstance(state, SliceState) and netns.exists(netns.path_of(attach.slice_netns(state.vni))):
+            if isinstance(state, SliceState) and netns.exists(netns.path_of(slice_ns(state.vni))):
                 self._sweep_slice(state.vni)
 
     def _sweep_slice(self, vni: int) -> None:
-        name = attach.slice_netns(vni)
+        name = slice_ns(vni)
         before = {record.attachment.host_interface for record in self.attacher.journal.all()}
         there = [link.name for link in podview.links(netns.path_of(name)) if attach.is_host_name(link.name)]
         after = {record.attachment.host_interface for record in self.attacher.journal.all()}

@@ -47,7 +47,9 @@ from slicer.kernel.rtnl import (
 )
 from slicer.model.errors import ConflictError, NotFoundError, SlicerError, UnavailableError
 from slicer.model.names import Address, Prefix
-from slicer.plan.attach import HOST_MAC, NEXT_HOPS
+from slicer.plan.attach import HOST_MAC
+from slicer.plan.dataplane_slice import NEXT_HOP
+from slicer.plan.dataplane_topology import slice_ns
 from slicer.plan.dataplane_values import ROUTE_PROTOCOL
 
 DEAD_GROUP = 777
@@ -88,11 +90,6 @@ class Interface:
     def index(self) -> int:
         """Interface index of both ends."""
         return int(self.host_name[1:], 16)
-
-
-def slice_netns(vni: int) -> str:
-    """Name of the namespace of the slice with this number."""
-    return f"s-{vni:06x}"
 
 
 def new_host_name() -> str:
@@ -165,7 +162,7 @@ class Attacher:
         ConflictError when the pod has an interface of that name, NotFoundError when its namespace is gone,
         UnavailableError when the slice's is not there (yet).
         """
-        channel = self.channel(slice_netns(wanted.vni))
+        channel = self.channel(slice_ns(wanted.vni))
         try:
             return self._make(channel, wanted)
         except KernelError as error:
@@ -196,7 +193,7 @@ class Attacher:
 
     def detach(self, vni: int, host_name: str) -> None:
         """Take the host end down (its routes and neighbours go with that) and leave it to the reaper; idempotent."""
-        name = slice_netns(vni)
+        name = slice_ns(vni)
         try:
             errors = self.channel(name).run([_kill(host_name)])
         except UnavailableError:
@@ -252,7 +249,7 @@ def pod_batch(wanted: Interface) -> list[Message]:
     return [
         Message(SETLINK, 0, up, f"interface {wanted.name} up"),
         *(_address(wanted.index, address) for address in wanted.addresses),
-        *(_neighbour(wanted.index, NEXT_HOPS[version], HOST_MAC) for version in source),
+        *(_neighbour(wanted.index, NEXT_HOP[version], HOST_MAC) for version in source),
         *(_pod_route(wanted, prefix, source[prefix.version]) for prefix in wanted.prefixes if prefix.version in source),
     ]
 
@@ -314,7 +311,7 @@ def _host_route(index: int, address: Address) -> Message:
 
 
 def _pod_route(wanted: Interface, prefix: Prefix, source: Address) -> Message:
-    hop = attribute(_RTA_GATEWAY, NEXT_HOPS[prefix.version].packed) + attribute(_RTA_OIF, u32(wanted.index))
+    hop = attribute(_RTA_GATEWAY, NEXT_HOP[prefix.version].packed) + attribute(_RTA_OIF, u32(wanted.index))
     hop += attribute(_RTA_PREFSRC, source.packed)
     if wanted.metric:
         hop += attribute(_RTA_PRIORITY, u32(wanted.metric + (1024 if prefix.version == 6 else 0)))

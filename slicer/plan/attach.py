@@ -6,7 +6,6 @@ from the blocks that it was given.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -27,8 +26,6 @@ from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU, pod_mtu
 
 HOST_MAC = "02:51:1c:e2:00:01"
 """MAC address of every host end: each veth is a wire of its own, so one address serves all pods."""
-NEXT_HOPS: Mapping[int, Address] = {4: ipaddress.ip_address("169.254.1.1"), 6: ipaddress.ip_address("fe80::1")}
-"""The pods' next hop by family; never resolved (static neighbours), so it may be the same everywhere."""
 REST_S = 60
 """A released address rests this long, so that nobody's old connections reach its next owner."""
 LOW_WATER = 4

@@ -14,7 +14,7 @@ import pytest
 from slicer.client.codec import encode_documents
 from slicer.kernel import netns
 from slicer.model.attachments import AttachmentState
-from slicer.plan.attach import NEXT_HOPS
+from slicer.plan.dataplane_slice import NEXT_HOP
 from tests.conformance import mortal
 from tests.conformance.node import WAIT_S, Node, Pod, eventually, links_of, sh
 
@@ -85,7 +85,7 @@ def test_killed_during_add(bare_node: Node, bystander: Pod, fatal: int) -> None:
         link = pod.contents().link("net1")
         assert record.attachment.state is AttachmentState.ATTACHED
         assert set(record.attachment.addresses) <= pod.contents().addresses_of(link.index)
-        assert NEXT_HOPS[4] in {hop for _, hop in pod.contents().routes_of(link.index)}
+        assert NEXT_HOP[4] in {hop for _, hop in pod.contents().routes_of(link.index)}
     pod.delete().ok()
     only_the_bystander_is_left(bare_node, pod)
 
