@@ -106,8 +106,8 @@ def capture(argv: Sequence[str], *, stdin: str = "", timeout_s: float, env: dict
     """The output of a command; BenchError with all that it said if it fails."""
     done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False, env=env)
     if done.returncode != 0:
-        said = (done.stdout[-2000:] + done.stderr[-2000:]).strip()
-        raise BenchError(f"{' '.join(argv)}: exit {done.returncode}: {said}")
+        said = (done.stdout[-2000:] + done.stderr[-2000:]).strip() or "it said nothing"
+        raise BenchError(f"{' '.join(argv)}: exit {done.returncode}: {said.splitlines()[-1]}\nIn full:\n{said}")
     return done.stdout
 
 

@@ -35,7 +35,11 @@ class Pod:
 
 
 class PluginError(Exception):
-    """A plugin failed; the message has its output."""
+    """A plugin failed; the message has its output, `code` the CNI error code in it (0 if there is none)."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def call(plugin: Plugin, command: str, pod: Pod) -> float:
@@ -90,11 +94,17 @@ def _check(plugin: Plugin, command: str, status: int, output: int) -> None:
         text = file.read().decode(errors="replace")
     code = os.waitstatus_to_exitcode(status)
     if code != 0 or (command == "ADD" and not _addresses(text)):
-        raise PluginError(f"{plugin.name} {command}: exit {code}: {text.strip() or 'no output'}")
+        said = f"{plugin.name} {command}: exit {code}: {text.strip() or 'no output'}"
+        raise PluginError(said, int(_answer(text).get("code", 0)))
 
 
 def _addresses(text: str) -> list[Any]:
+    return list(_answer(text).get("ips", []))
+
+
+def _answer(text: str) -> dict[str, Any]:
     try:
-        return list(json.loads(text).get("ips", []))
-    except (ValueError, AttributeError):
-        return []
+        answer = json.loads(text)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
