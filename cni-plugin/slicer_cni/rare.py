@@ -5,7 +5,6 @@ everything for the runtime has been written.
 """
 
 import posix
-from collections.abc import Mapping
 
 TOMBSTONES = b"/var/lib/slicer/tombstones"
 VERSIONS = '"0.3.0","0.3.1","0.4.0","1.0.0","1.1.0"'
@@ -31,7 +30,7 @@ def failed(details: str) -> int:
     return fail(b"", 999, "the CNI plugin slicer failed", details)
 
 
-def without_agent(env: Mapping[bytes, bytes], command: bytes, stdin: bytes, why: str) -> int:
+def without_agent(env: dict[bytes, bytes], command: bytes, stdin: bytes, why: str) -> int:
     """A DEL is noted for the agent and succeeds (runtimes repeat it for ever); all else is to be tried again."""
     if command == b"DEL":
         return bury(env, stdin)
@@ -39,7 +38,7 @@ def without_agent(env: Mapping[bytes, bytes], command: bytes, stdin: bytes, why:
     return fail(stdin, code, "the Slicer agent of this node does not answer; try again later", why)
 
 
-def bury(env: Mapping[bytes, bytes], stdin: bytes) -> int:
+def bury(env: dict[bytes, bytes], stdin: bytes) -> int:
     """Leave a tombstone, which the agent honours when it starts; nothing is written for a name that CNI forbids."""
     container, interface = env.get(b"CNI_CONTAINERID", b""), env.get(b"CNI_IFNAME", b"")
     if not container or not interface or any(byte in FORBIDDEN for byte in container + interface):

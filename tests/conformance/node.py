@@ -76,6 +76,8 @@ class Node:
     namespaces: list[str] = field(default_factory=list)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=itertools.count)
+    enter: tuple[str, ...] = ()
+    """What the executable is started through: a chroot, for example."""
     patience_s: float = 0.2
     starved: int = 0
     """How often an ADD said that it waits."""
@@ -183,7 +185,7 @@ class Pod:
             config if isinstance(config, bytes) else json.dumps(configuration() if config is None else config).encode()
         )
         process = subprocess.run(
-            [self.node.executable],
+            [*self.node.enter, self.node.executable],
             env=self.environment(command, interface, **environment),
             input=stdin,
             capture_output=True,
