@@ -21,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 
 from slicer.agent import log
-from slicer.agent.changes import Changes
+from slicer.agent.changes import Calm, Changes
 from slicer.agent.pinger import Pinger
 from slicer.agent.pods import Pods, with_waiting
 from slicer.agent.prober import Prober
@@ -52,6 +52,8 @@ class Agent:
     def __init__(self, settings: Settings, identity: Identity) -> None:
         self._settings, self._cluster, self._node = settings, identity.cluster, settings.node
         self._kernel_bell, self._pods_bell, self._report_bell = Changes(), Changes(), Changes()
+        self._calm = Calm()
+        self._version = metadata.version("pod-slicer")
         self._vtep_mac = vtep_mac(settings.state)
         self._dataplane = DataPlane(
             state_dir=settings.state,
@@ -63,7 +65,11 @@ class Agent:
         self._reporter = Reporter(identity, "/v1/reports/node")
         self._sandboxes = SandboxDirectory(settings.sandboxes, self._pods_bell)
         self._reconciler = Reconciler(
-            dataplane=self._dataplane, view=self._view_or_none, local=self._local, changed=self._kernel_bell
+            dataplane=self._dataplane,
+            view=self._view_or_none,
+            local=self._local,
+            changed=self._kernel_bell,
+            settle=self._calm.wait,
         )
         self._prober = Prober(
             cluster=self._cluster, node=self._node, view=lambda: self._follower.view, changed=self._report_bell
@@ -75,21 +81,14 @@ class Agent:
             attachments=self._service.attacher.journal.attachments,
             changed=self._report_bell,
         )
-        self._pods = Pods(
-            service=self._service,
-            sandboxes=self._sandboxes,
-            view=self._view_or_none,
-            cluster=self._cluster,
-            node=self._node,
-            changed=self._pods_bell,
-        )
+        self._pods = self._pod_loop()
 
     def start(self) -> None:
         """Begin; returns when all threads run."""
         self._follower.start()
         self._reporter.start()
         self._sandboxes.start()
-        links = LinkWatch(self._kernel_bell.ring)
+        links = LinkWatch(self._kernel_bell.ring, self._calm.wait)
         loops: dict[str, Callable[[], None]] = {
             "reconciler": self._reconciler.run_forever,
             "pods": self._pods.run_forever,
@@ -121,7 +120,19 @@ class Agent:
             paths=lambda: self._prober.paths,
             shape=self._reconciler.shape,
             starved=self._on_starved,
+            calm=self._calm,
             underlay_mtu=self._settings.underlay_mtu,
+        )
+
+    def _pod_loop(self) -> Pods:
+        return Pods(
+            service=self._service,
+            sandboxes=self._sandboxes,
+            view=self._view_or_none,
+            cluster=self._cluster,
+            node=self._node,
+            changed=self._pods_bell,
+            settle=self._calm.wait,
         )
 
     def _on_starved(self) -> None:
@@ -145,6 +156,7 @@ class Agent:
         seen, rated = 0, self._rated()
         while True:
             if changed.wait_beyond(seen, TUNNELS_S):
+                self._calm.wait()
                 seen = changed.count
                 self._pods_bell.ring()
                 self._pinger.look(self._follower.view)
@@ -171,6 +183,7 @@ class Agent:
             seen = self._report_bell.count
             self._reporter.publish({key_of(document): document for document in self._documents()})
             self._report_bell.wait_beyond(seen, TUNNELS_S)
+            self._calm.wait()
 
     def _documents(self) -> list[Document]:
         attachments = self._service.attacher.journal.attachments()
@@ -197,7 +210,7 @@ class Agent:
             gateway_capable=self._settings.gateway and bool(self._dataplane.wireguard_name),
             wireguard=self._dataplane.wireguard_name,
             tunnels=tunnels,
-            version=metadata.version("pod-slicer"),
+            version=self._version,
         )
 
     def _local(self, tunnels: tuple[LocalTunnel, ...]) -> LocalState:

@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from slicer.agent import log
-from slicer.agent.changes import Changes, Deadline
+from slicer.agent.changes import Calm, Changes, Deadline
 from slicer.agent.journal import Journal, Key, Record
 from slicer.kernel import attach, podview
 from slicer.model.attachments import Attachment, AttachmentState
 from slicer.model.documents import Documents
 from slicer.model.errors import ExhaustedError, SlicerError, UnavailableError
-from slicer.plan.attach import Situation, Wish, metric_of, plan_attachment
+from slicer.model.slices import SliceState
+from slicer.plan.attach import Situation, Wish, find_slice, metric_of, plan_attachment
 from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU
 
 PATIENCE_S = 5.0
@@ -36,12 +37,13 @@ class Attacher:
         journal: Journal,
         view: Callable[[], Documents],
         starved: Callable[[], None],
+        calm: Calm,
         patience_s: float = PATIENCE_S,
         underlay_mtu: int = DEFAULT_UNDERLAY_MTU,
     ) -> None:
         self._cluster, self._node, self._view, self._patience_s = cluster, node, view, patience_s
         self._underlay_mtu = underlay_mtu
-        self._starved = starved
+        self._starved, self._calm = starved, calm
         self.journal = journal
         self.kernel = attach.Attacher(on_error=lambda name, error: log.event("reap.failed", netns=name, error=error))
         self.changed = Changes()
@@ -63,6 +65,10 @@ class Attacher:
             underlay_mtu=self._underlay_mtu,
         )
 
+    def slice(self, name: str) -> SliceState:
+        """The slice as the view has it; NotFoundError if it does not."""
+        return find_slice(self._view(), self._cluster, name)
+
     def attach(self, wish: Wish, *, patience_s: float | None = None) -> Attachment:
         """The attachment, made; every reason against it is raised, and then nothing of it is left."""
         deadline = Deadline(self._patience_s if patience_s is None else patience_s)
@@ -77,6 +83,10 @@ class Attacher:
                         raise
 
     def _attach(self, wish: Wish) -> Attachment:
+        with self._calm.broken():
+            return self._attach_now(wish)
+
+    def _attach_now(self, wish: Wish) -> Attachment:
         with self._decide:
             situation = self.situation()
             planned = plan_attachment(
@@ -96,7 +106,7 @@ class Attacher:
 
     def detach(self, key: Key) -> Attachment | None:
         """Take the attachment away; None if there is none. Its addresses rest from now on."""
-        with self._alone(key):
+        with self._alone(key), self._calm.broken():
             record = self.journal.get(key)
             if record is None:
                 return None

@@ -1,4 +1,4 @@
-"""The agent's end of the shim: a unix socket, a thread a call, an answer whatever happens.
+"""The agent's end of the shim: a unix socket, a thread for each call that runs, an answer whatever happens.
 
 The protocol is in ARCHITECTURE.md ("Shim protocol"). Only root may speak here (mode 0600): the caller names namespaces.
 """
@@ -20,6 +20,8 @@ from slicer.model.errors import SlicerError
 
 RECEIVE_TIMEOUT_S = 30.0
 """A shim sends at once; whoever does not is not one."""
+SPARE = 8
+"""Threads that are kept for the next burst of calls: to start one costs more than to wake one."""
 RETRY_S = 0.1
 """How soon calls are taken again after the kernel could not hand one over."""
 INPUT_BYTES_MAX = 4 << 20
@@ -36,10 +38,12 @@ class CniServer:
         self._handle = handle
         self._path = path
         self._socket = _listen(path)
-        self._busy = 0
+        self._busy = self._free = 0
+        """Threads that serve a call, and that wait for one."""
         self._closing = threading.Event()
         self._idle = threading.Condition()
-        threading.Thread(target=self._accept_forever, name="cni", daemon=True).start()
+        with self._idle:
+            self._add_thread()
 
     def close(self) -> None:
         """Take no more calls; those that are running are waited for (a few seconds)."""
@@ -51,18 +55,35 @@ class CniServer:
         with self._idle:
             self._idle.wait_for(lambda: self._busy == 0, timeout=10.0)
 
-    def _accept_forever(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError as error:
-                if self._closing.wait(RETRY_S):
-                    return
-                log.event("cni.accept_failed", error=error)  # too many open files, no memory: it passes
-                continue
+    def _add_thread(self) -> None:
+        self._free += 1
+        threading.Thread(target=self._work, name="cni", daemon=True).start()
+
+    def _work(self) -> None:
+        """Take calls and serve them; there is always another thread that takes the next call meanwhile."""
+        while connection := self._accept():
             with self._idle:
                 self._busy += 1
-            threading.Thread(target=self._serve, args=(connection,), name="cni-call", daemon=True).start()
+                self._free -= 1
+                if not self._free:
+                    self._add_thread()
+            self._serve(connection)
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
+                if self._free >= SPARE:
+                    return
+                self._free += 1
+
+    def _accept(self) -> socket.socket | None:
+        """The next call; None when there will be none."""
+        while True:
+            try:
+                return self._socket.accept()[0]
+            except OSError as error:
+                if self._closing.wait(RETRY_S):
+                    return None
+                log.event("cni.accept_failed", error=error)  # too many open files, no memory: it passes
 
     def _serve(self, connection: socket.socket) -> None:
         try:
@@ -76,10 +97,6 @@ class CniServer:
                 connection.sendall(b"%d" % code + stdout)
         except (OSError, ValueError) as error:
             log.event("cni.connection_failed", error=error)
-        finally:
-            with self._idle:
-                self._busy -= 1
-                self._idle.notify_all()
 
 
 def answer(environment: dict[str, str], stdin: bytes, handle: Handler) -> tuple[int, bytes]:

@@ -53,12 +53,13 @@ class Verbs:
         self._bury((request.container_id, request.interface))
         attachment = self._attacher.attach(self._wish(request))
         try:
-            self._shape(self._attacher.situation().slice(request.slice).vni, attachment)
+            state = self._attacher.slice(request.slice)
+            self._shape(state.vni, attachment)
         except SlicerError:
             self._attacher.detach((request.container_id, request.interface))
             raise
         log.event("cni.added", **_named(attachment), addresses=[str(a) for a in attachment.addresses])
-        prefixes = self._attacher.situation().slice(request.slice).spec.prefixes
+        prefixes = state.spec.prefixes
         return to_stdout(render_result(attachment, prefixes, version=request.version, previous=request.previous))
 
     def delete(self, request: Request) -> None:

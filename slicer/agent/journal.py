@@ -10,9 +10,11 @@ a crash of the machine its network namespaces are gone, and the files are only r
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,6 +52,8 @@ class Journal:
         self._lock = threading.Lock()
         self._records: dict[Key, Record] = {}
         self._resting: dict[Key, tuple[float, Record]] = {}
+        self._rested: tuple[float, float, dict[str, set[Address]]] = (0.0, 0.0, {})
+        """The last answer of `resting`, and from when to when (time of day) it holds."""
         for directory in (self._directory, self._resting_directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._load()
@@ -73,7 +77,8 @@ class Journal:
         _write(self._path(self._directory, record.key), _render(record))
         with self._lock:
             self._records[record.key] = record
-            self._resting.pop(record.key, None)
+            if self._resting.pop(record.key, None):
+                self._rested = (0.0, 0.0, {})
 
     def update(self, key: Key, **changes: object) -> Record | None:
         """Replace fields of the attachment; None, and nothing happens, if there is no such record."""
@@ -97,18 +102,29 @@ class Journal:
         source.rename(target)
         with self._lock:
             self._resting[key] = (time.time(), self._records.pop(key))
+            self._rested = (0.0, 0.0, {})
 
-    def resting(self) -> dict[str, set[Address]]:
+    def resting(self) -> Mapping[str, Collection[Address]]:
         """Addresses that rest, by slice; those that have rested enough are dropped."""
+        now = time.time()
         with self._lock:
-            over = [key for key, (since, _) in self._resting.items() if not 0 <= time.time() - since < REST_S]
+            since, until, found = self._rested
+            if since <= now < until:
+                return found  # every ADD asks; only time and a DEL change the answer
+            over = [key for key, (since, _) in self._resting.items() if not 0 <= now - since < REST_S]
             for key in over:
                 del self._resting[key]
-            found: dict[str, set[Address]] = {}
-            for _, record in self._resting.values():
-                found.setdefault(record.attachment.slice, set()).update(record.attachment.addresses)
+            found = self._by_slice()
+            times = [since for since, _ in self._resting.values()]
+            self._rested = (max(times, default=0.0), min(times, default=math.inf) + REST_S, found)
         for key in over:
             self._path(self._resting_directory, key).unlink(missing_ok=True)
+        return found
+
+    def _by_slice(self) -> dict[str, set[Address]]:
+        found: dict[str, set[Address]] = {}
+        for _, record in self._resting.values():
+            found.setdefault(record.attachment.slice, set()).update(record.attachment.addresses)
         return found
 
     def _load(self) -> None:

@@ -46,9 +46,10 @@ class Pods:
         cluster: str,
         node: str,
         changed: Changes,
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
         self._service, self._sandboxes, self._view, self._changed = service, sandboxes, view, changed
-        self._cluster, self._node = cluster, node
+        self._cluster, self._node, self._settle = cluster, node, settle
         self._said = log.Repeated()
         self._swept_at = float("-inf")
         self._observed_at: dict[Key, float] = {}
@@ -64,6 +65,7 @@ class Pods:
                 self._said.event("pods.failed", "loop", str(error))
             if self._changed.wait_beyond(seen, RETRY_S if self.waiting else SWEEP_S):
                 time.sleep(SETTLE_S)
+                self._settle()
 
     def look(self) -> None:
         """Bring memberships, labels and leaks in order, once."""

@@ -31,8 +31,10 @@ class Reconciler:
         view: Callable[[], Documents | None],
         local: Callable[[tuple[LocalTunnel, ...]], LocalState],
         changed: Changes,
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
         self._dataplane, self._view, self._local, self._changed = dataplane, view, local, changed
+        self._settle = settle
         self._said = log.Repeated()
         self._failures: tuple[str, ...] = ()
         self.settled = Changes()
@@ -50,6 +52,7 @@ class Reconciler:
             wait_s = min(deadline.left_s, QUICK_S if self._retry_handshakes() else SLOW_S)
             if self._changed.wait_beyond(seen, wait_s):
                 time.sleep(SETTLE_S)
+                self._settle()
 
     def look(self) -> None:
         """Make the kernel what the view asks for, once."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from slicer.agent import log
 from slicer.agent.attacher import PATIENCE_S, Attacher, is_gone
+from slicer.agent.changes import Calm
 from slicer.agent.cni_server import CniServer
 from slicer.agent.cni_verbs import Verbs
 from slicer.agent.journal import Journal, Key, Record
@@ -38,6 +39,7 @@ class AttachService:
         paths: Callable[[], Iterable[PathHealth]] = tuple,
         shape: Callable[[int, Attachment], None] = lambda _vni, _attachment: None,
         starved: Callable[[], None] = lambda: None,
+        calm: Calm | None = None,
         patience_s: float = PATIENCE_S,
         underlay_mtu: int = DEFAULT_UNDERLAY_MTU,
     ) -> None:
@@ -50,6 +52,7 @@ class AttachService:
             journal=Journal(state),
             view=view,
             starved=starved,
+            calm=calm or Calm(),
             patience_s=patience_s,
             underlay_mtu=underlay_mtu,
         )

@@ -16,10 +16,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import httpx
-
 from slicer.client.codec import decode_document
 from slicer.client.files import read_if_there, write_atomic
+from slicer.client.http import httpx
 from slicer.client.identity import Identity, http_client, renew, renewal_due
 from slicer.client.rest import error_from
 from slicer.client.viewstate import ViewState

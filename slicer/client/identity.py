@@ -19,13 +19,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from slicer.client.files import read_if_there, write_atomic
+from slicer.client.http import httpx
 from slicer.client.rest import TIMEOUT, ask
 from slicer.model.errors import DeniedError, InvalidError, UnauthenticatedError
 

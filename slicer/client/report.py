@@ -13,9 +13,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
-
 from slicer.client.codec import encode
+from slicer.client.http import httpx
 from slicer.client.identity import Identity, http_client
 from slicer.client.rest import ask
 from slicer.model.documents import Document, Documents

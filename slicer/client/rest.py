@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import httpx
-
 from slicer.client.codec import FieldError, FieldsError
+from slicer.client.http import httpx
 from slicer.model.errors import (
     ConflictError,
     DeniedError,

@@ -19,14 +19,15 @@ _LOOK_S = 1.0
 class LinkWatch:
     """`run_forever` in a thread of its own; calls back for each burst of changes, pods' host ends left out."""
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
-        self._on_change = on_change
+    def __init__(self, on_change: Callable[[], None], settle: Callable[[], None] = lambda: None) -> None:
+        self._on_change, self._settle = on_change, settle
         self._sockets: dict[str, tuple[int, socket.socket]] = {}
 
     def run_forever(self) -> None:
         """Listen for ever."""
         while True:
             self.step(_LOOK_S)
+            self._settle()
 
     def step(self, wait_s: float) -> None:
         """Open what is new, close what is gone, wait for news."""

@@ -69,10 +69,7 @@ class Situation:
 
     def slice(self, name: str) -> SliceState:
         """The slice; NotFoundError if this node's view does not have it."""
-        state = self.view.get(f"slice/{name}")
-        if not isinstance(state, SliceState):
-            raise NotFoundError(f"slice {name!r} does not exist in cluster {self.cluster!r}", reason="SliceNotFound")
-        return state
+        return find_slice(self.view, self.cluster, name)
 
     def blocks(self, name: str) -> tuple[Prefix, ...]:
         """The blocks of a slice that this node hands out; UnavailableError while it has none."""
@@ -84,6 +81,14 @@ class Situation:
     def in_slice(self, name: str) -> list[Attachment]:
         """The node's attachments in one slice."""
         return [a for a in self.attachments if a.slice == name]
+
+
+def find_slice(view: Documents, cluster: str, name: str) -> SliceState:
+    """The slice; NotFoundError if the view of this node of `cluster` does not have it."""
+    state = view.get(f"slice/{name}")
+    if not isinstance(state, SliceState):
+        raise NotFoundError(f"slice {name!r} does not exist in cluster {cluster!r}", reason="SliceNotFound")
+    return state
 
 
 def plan_attachment(wish: Wish, situation: Situation, *, mac: str, host_interface: str) -> Attachment:

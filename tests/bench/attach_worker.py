@@ -1,7 +1,7 @@
 """The measuring part of the attach benchmark, run on one node: `python -m tests.bench.attach_worker`, a job on stdin.
 
-    {"plugins": [{"name", "executable", "directory", "config": {…}}],
-     "sequential": N, "parallel": N, "rounds": N, "warm_up": N}
+    {"plugins": [{"name", "executable", "directory", "config": {…}, "environment": {…}}],
+     "echo_socket": PATH, "sequential": N, "parallel": N, "rounds": N, "warm_up": N}
 
 Prints {"<ADD|DEL>/<one|all>": {plugin: [ms, …]}}. Every pod is a network namespace with its sandbox record, as the
 kubelet makes them; only the plugin's run is timed. Everything made is removed again.
@@ -39,11 +39,21 @@ def main() -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     plugins = {value["name"]: _plugin(value) for value in job["plugins"]}
     results = {f"{verb}/{how}": Samples(list(plugins)) for verb in ("ADD", "DEL") for how in ("one", "all")}
-    for plugin in plugins.values():
-        _warm_up(plugin, job["warm_up"])
-    _sequential(plugins, job["sequential"], results)
-    _parallel(plugins, job["parallel"], job["rounds"], results)
+    with _echo_agent(job["echo_socket"]):
+        for plugin in plugins.values():
+            _warm_up(plugin, job["warm_up"])
+        _sequential(plugins, job["sequential"], results)
+        _parallel(plugins, job["parallel"], job["rounds"], results)
     print(json.dumps({name: samples.frozen() for name, samples in results.items()}))
+
+
+@contextmanager
+def _echo_agent(path: str) -> Iterator[None]:
+    argv = (sys.executable, "-m", "tests.bench.echo_agent", path)
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield  # leaving the process closes its stdin, which ends it
 
 
 def _sequential(plugins: dict[str, Plugin], count: int, results: Results) -> None:
@@ -124,7 +134,13 @@ def _plugin(value: dict[str, Any]) -> Plugin:
     config = WORK / f"{value['name'].replace(' ', '-')}.conf"
     config.write_text(json.dumps(value["config"]))
     directory = Path(value["directory"])
-    return Plugin(name=value["name"], executable=Path(value["executable"]), directory=directory, config=config)
+    return Plugin(
+        name=value["name"],
+        executable=Path(value["executable"]),
+        directory=directory,
+        config=config,
+        environment=value["environment"],
+    )
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ class Plugin:
     """CNI_PATH: where its IPAM plugin is found."""
     config: Path
     """A file with the configuration: what the plugin reads on stdin."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What it gets besides the usual."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,7 @@ def environment(plugin: Plugin, command: str, pod: Pod) -> dict[str, str]:
         "CNI_IFNAME": pod.interface,
         "CNI_ARGS": pod.args,
         "CNI_PATH": str(plugin.directory),
+        **plugin.environment,
     }
 
 

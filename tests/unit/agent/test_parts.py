@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,27 @@ def test_rest_ends(tmp_path: Path) -> None:
 
     assert again.resting() == {}
     assert not file.exists()
+
+
+def test_resting_follows_releases_and_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking before a release, between two and after their minute gives what is true then; so does a clock set back."""
+    now = [1_000_000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    journal = Journal(tmp_path)
+    first, second = (ipaddress.ip_address(text) for text in ("10.22.5.2", "10.22.5.3"))
+    for container, address in (("c1", first), ("c2", second)):
+        journal.put(Record(attachment=attachment(container_id=container, addresses=(address,)), vni=7))
+
+    assert journal.resting() == {}
+    journal.rest(("c1", "net1"))
+    assert journal.resting() == {"red": {first}}
+    now[0] += 30
+    journal.rest(("c2", "net1"))
+    assert journal.resting() == journal.resting() == {"red": {first, second}}
+    now[0] += 31
+    assert journal.resting() == {"red": {second}}
+    now[0] -= 3600
+    assert journal.resting() == {}
 
 
 def test_remains_of_a_killed_write(tmp_path: Path) -> None:
