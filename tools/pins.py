@@ -19,6 +19,11 @@ class Pins:
     coredns: str
     commands: Mapping[str, str]
     bench_commands: Mapping[str, str]
+    kubernetes: str
+    etcd: str
+    multus: str
+    kubernetes_tools: tuple[str, ...]
+    kubernetes_commands: Mapping[str, str]
 
 
 def parse_pins(text: str) -> Pins:
@@ -31,6 +36,11 @@ def parse_pins(text: str) -> Pins:
         coredns=table["go"]["coredns"],
         commands=table["commands"],
         bench_commands=table["bench_commands"],
+        kubernetes=table["kubernetes"]["kubernetes"],
+        etcd=table["kubernetes"]["etcd"],
+        multus=table["kubernetes"]["multus"],
+        kubernetes_tools=tuple(table["kubernetes"]["tools"]),
+        kubernetes_commands=table["kubernetes_commands"],
     )
 
 
