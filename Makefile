@@ -11,16 +11,19 @@ export PYTHONDONTWRITEBYTECODE := 1
 TEST ?=
 BENCH ?=
 
-.PHONY: help setup setup-bench demo demo-down test check fix bench bench-quick docs clean
+.PHONY: help setup setup-bench setup-kubernetes demo demo-down test test-kubernetes check fix bench bench-quick docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install what is needed (apt packages, uv, Python packages, wireguard-go); quick when all is there
 	@$(PYTHON) -m tools.setup
 
 setup-bench: ## also install what only the benchmarks need
 	@$(PYTHON) -m tools.setup --bench
+
+setup-kubernetes: setup ## also install what the Kubernetes tests need: packages, programs built from source (long, once)
+	@$(BIN)/python -m tools.kubernetes
 
 demo: setup ## two clusters on this machine, a slice over both, and a tour of what it does
 	@slicectl lab demo
@@ -34,6 +37,9 @@ ifeq ($(TEST),)
 else
 	$(BIN)/python -m tools.sandbox $(BIN)/python -m pytest --durations=15 --durations-min=1 $(TEST)
 endif
+
+test-kubernetes: setup-kubernetes ## the tests on real Kubernetes: two clusters on this machine
+	$(BIN)/python -m tools.sandbox $(BIN)/python -m tests.kubernetes.run $(TEST)
 
 check: setup ## lint, types, layers, lock file, docs, sizes
 	@$(BIN)/python -m tools.check

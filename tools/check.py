@@ -17,7 +17,7 @@ COMMANDS: tuple[tuple[str, Sequence[str | Path]], ...] = (
     ("ruff: lint", (VENV / "ruff", "check", "--quiet")),
     ("ruff: format", (VENV / "ruff", "format", "--check", "--quiet")),
     ("mypy: the packages", (VENV / "mypy",)),
-    ("mypy: tools, tests/bench", (VENV / "mypy", "tools", "tests/bench")),
+    ("mypy: tools, tests/bench, tests/kubernetes/lab", (VENV / "mypy", "tools", "tests/bench", "tests/kubernetes/lab")),
     ("import-linter: layers", (VENV / "lint-imports",)),
     ("uv: uv.lock fits pyproject.toml", (TOOLS / "uv/bin/uv", "lock", "--check", "--quiet")),
 )

@@ -2,8 +2,8 @@
 
     python -m tools.kubernetes [SET…]     builds what is missing (all sets by default)
 
-Built once for a machine from Go modules, without a C compiler, and kept in the cache of built programs; the clone gets a
-directory of links to them (PROGRAMS).
+Built once for a machine from Go modules, without a C compiler, and kept in the cache of built programs; the clone gets
+a directory of links to them (PROGRAMS).
 """
 
 from __future__ import annotations

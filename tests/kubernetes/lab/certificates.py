@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-LIFE = datetime.timedelta(days=1)
+LIFE = dt.timedelta(days=1)
 USAGES = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH)
 
 
@@ -74,13 +74,13 @@ def write_pair(directory: Path, name: str, pair: Pair) -> None:
 
 
 def _builder(name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     return x509.CertificateBuilder(
         subject_name=name,
         issuer_name=issuer,
         public_key=key,
         serial_number=x509.random_serial_number(),
-        not_valid_before=now - datetime.timedelta(minutes=1),
+        not_valid_before=now - dt.timedelta(minutes=1),
         not_valid_after=now + LIFE,
     )
 

@@ -168,14 +168,14 @@ class Lab:
         node.start_kubelet(cluster, machine)
 
     def _install(self, cluster: Cluster) -> None:
-        _until(lambda: "system-node-critical" in self.kubectl(cluster.name, "get", "priorityclass", "-o", "name"),
+        until(lambda: "system-node-critical" in self.kubectl(cluster.name, "get", "priorityclass", "-o", "name"),
                f"{cluster.name}: priority classes")  # fmt: skip
         names = ["coredns", *(("multus-common", f"multus-{self.options.multus}") if self.options.multus else ())]
         for name in names:
             self.kubectl(cluster.name, "apply", "-f", str(MANIFESTS / f"{name}.yaml"))
 
     def _wait_nodes(self, cluster: Cluster) -> None:
-        _until(lambda: len(self.get(cluster.name, "nodes")["items"]) == len(cluster.nodes), f"{cluster.name}: nodes")
+        until(lambda: len(self.get(cluster.name, "nodes")["items"]) == len(cluster.nodes), f"{cluster.name}: nodes")
         self.kubectl(cluster.name, "wait", "nodes", "--all", "--for=condition=Ready", f"--timeout={PATIENCE_S:.0f}s")
         for each in cluster.nodes:
             ranges = json.dumps({"spec": {"podCIDR": each.pods, "podCIDRs": [each.pods]}})
@@ -187,15 +187,22 @@ class Lab:
             self.kubectl(cluster.name, "-n", "kube-system", *words)
 
 
+def open_lab(root: Path, options: Options) -> Lab:
+    """A lab that somebody else holds."""
+    return Lab(layout=Layout(root=root, names=options.names, node_count=options.nodes), options=options)
+
+
 def make_lab(options: Options) -> Lab:
     """A lab's directory, on disk (containerd's images are large); leftovers of killed ones are removed first."""
     place = gomodule.cache_directory() / "labs"
     place.mkdir(parents=True, exist_ok=True)
     _remove_dead(place)
     root = Path(tempfile.mkdtemp(prefix="k", dir=place))
-    held = open(place / f"{root.name}.lock", "w")  # noqa: SIM115: held as long as the lab
+    held = open(place / f"{root.name}.lock", "w")  # noqa: SIM115
     fcntl.flock(held, fcntl.LOCK_EX)
-    return Lab(layout=Layout(root=root, names=options.names, node_count=options.nodes), options=options, held=held)
+    lab = open_lab(root, options)
+    lab.held = held
+    return lab
 
 
 def need_everything() -> None:
@@ -212,7 +219,8 @@ def side_by_side(do: Callable[[Any], None], wanted: Sequence[Any]) -> None:
             result.result()
 
 
-def _until(condition: Callable[[], bool], what: str) -> None:
+def until(condition: Callable[[], object], what: str) -> None:
+    """Waits until the condition is true; ToolError with what it said last if it never is."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:

@@ -45,11 +45,11 @@ def provide(pins: Pins) -> list[Path]:
     makers = {"pause": _pause, "coredns": _coredns, "multus": _multus}
     found = []
     for name, make in makers.items():
-        target = _cached(name, _state(pins))
+        target = _cached(name, _recipe(pins))
         if not target.exists():
             make(target)
         found.append(target)
-    tools = _cached("tools", " ".join(pins.kubernetes_tools))
+    tools = _cached("tools", _debian_recipe(pins))
     if not tools.exists():
         write_archive(tools, (f"{REGISTRY}/tools:1", *EXAMPLES), (debian_root(pins),), {"Cmd": ["sleep", "infinity"]})
     return [*found, tools]
@@ -57,7 +57,7 @@ def provide(pins: Pins) -> list[Path]:
 
 def debian_root(pins: Pins) -> Path:
     """A tar file with a small Debian: Python and the tools; also a base for other images."""
-    target = _cached("debian", " ".join(pins.kubernetes_tools))
+    target = _cached("debian", _debian_recipe(pins))
     if target.exists():
         return target
     say("making a small Debian for the test pods (once)")
@@ -72,18 +72,23 @@ def debian_root(pins: Pins) -> Path:
     return target
 
 
-def _cached(name: str, state: str) -> Path:
+def _cached(name: str, recipe: str) -> Path:
+    """Where an archive made by `recipe` is kept; those of other recipes are removed."""
     directory = gomodule.cache_directory() / "images"
     directory.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(f"{state} {Path(__file__).read_text()}".encode()).hexdigest()[:12]
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     for old in directory.glob(f"{name}-*.tar"):
         if digest not in old.name:
             old.unlink()
     return directory / f"{name}-{digest}.tar"
 
 
-def _state(pins: Pins) -> str:
-    return f"{pins.coredns} {pins.multus}"
+def _recipe(pins: Pins) -> str:
+    return f"{pins.coredns} {pins.multus} {Path(__file__).read_text()}"
+
+
+def _debian_recipe(pins: Pins) -> str:
+    return " ".join((*pins.kubernetes_tools, *NOT_WANTED))
 
 
 def _pause(target: Path) -> None:

@@ -1,0 +1,26 @@
+"""The clusters of the session. Slicer is installed into them once, by the two commands that users give."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kubernetes.lab.cluster import Options, make_lab
+from tests.kubernetes.lab.control import running_apiserver
+
+
+@pytest.fixture(scope="session")
+def clusters():
+    """Clusters a and b without Slicer, of two nodes each, with Multus; taken down at the end of the session."""
+    lab = make_lab(Options())
+    try:
+        lab.up()
+        yield lab
+    finally:
+        lab.down()
+
+
+@pytest.fixture
+def apiserver():
+    """A fresh API server on loopback, without controllers and nodes."""
+    with running_apiserver() as server:
+        yield server
