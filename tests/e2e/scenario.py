@@ -39,11 +39,8 @@ class World(Protocol):
     def exec(self, cluster: str, namespace: str, pod: str, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Runs a command in a pod."""
 
-    def network_status(self, cluster: str, namespace: str, pod: str) -> list[Json]:
-        """What Multus wrote on the pod, as parsed JSON."""
-
-    def node_of(self, cluster: str, namespace: str, pod: str) -> str:
-        """The node that the pod runs on."""
+    def network_statuses(self, cluster: str, namespace: str, app: str) -> list[list[Json]]:
+        """What Multus wrote on each running pod of a workload, parsed, in the order of their names."""
 
     def strike(self, verb: str, part: str, where: str) -> None:
         """`kill`, `stop`, `start` a part (`agent`, `hub`, …) on a machine; `kill` lets it come back by itself."""
@@ -166,4 +163,4 @@ def _clean(play: Play) -> None:
         play.world.slicectl("unexport", slice_, name, "--namespace", play.namespace)
     play.world.cleanup(play.namespace)
     for slice_ in play.slices:
-        play.world.slicectl("delete-slice", slice_, "--force")
+        play.world.slicectl("delete-slice", slice_, "--force", "--yes")

@@ -193,17 +193,34 @@ def as_remembered(play: Play, where: str) -> Seen:
 
 @step(r"<where> has default route and resolver like <other>")
 def like(play: Play, where: str, other: str) -> Seen:
+    """The same resolv.conf, and one default route each, through eth0 (its next hop depends on the node)."""
     mine, its = _primary(play, where), _primary(play, other)
-    return (mine["default"], mine["resolver"]) == (its["default"], its["resolver"]), (mine, its)
+    ways = [[device for _, device in each["default"]] for each in (mine, its)]
+    return ways == [["eth0"], ["eth0"]] and mine["resolver"] == its["resolver"], (mine, its)
 
 
 @step(r"<where> shows {count} in network-status with its address")
 def network_status(play: Play, where: str, count: str) -> Seen:
     """Multus' annotation names exactly the pod's interfaces, with their addresses and MACs."""
-    cluster, pod = play.pod(where)
-    status = play.world.network_status(cluster, play.namespace, pod)
+    cluster, _, app = where.partition("/")
+    status = play.world.network_statuses(cluster, play.namespace, app)[0]
     told = {each["interface"]: sorted(each.get("ips", [])) for each in status}
     return len(status) == int(count) and told == addresses(play, where), status
+
+
+@step(r"<where> has (?P<count>\d+) pods with addresses of their own")
+def distinct(play: Play, where: str, count: str) -> Seen:
+    """As Multus tells it: asking each pod would take as long as starting them."""
+    cluster, _, app = where.partition("/")
+    statuses = play.world.network_statuses(cluster, play.namespace, app)
+    found = [ip for status in statuses for each in status if not each.get("default") for ip in each.get("ips", [])]
+    return len(found) == len(set(found)) == int(count), f"{len(found)} addresses, {len(set(found))} different"
+
+
+@step(r"slice {name} holds (?P<count>\d+) attachments?")
+def holds(play: Play, name: str, count: str) -> Seen:
+    listed = json.loads(play.world.slicectl("get", "attachments", "--slice", play.real(name), "-o", "json"))["items"]
+    return len(listed) == int(count), [f"{a['spec']['cluster']}/{a['spec']['pod']}" for a in listed]
 
 
 def addresses(play: Play, where: str) -> dict[str, list[str]]:

@@ -48,12 +48,10 @@ class LabWorld:
         done: subprocess.CompletedProcess[str] = self._lab.exec(f"{cluster}/{namespace}/{pod}", *argv)
         return done
 
-    def network_status(self, cluster: str, namespace: str, pod: str) -> list[Json]:
-        _, record = workloads.find(self._lab.layout, f"{cluster}/{namespace}/{pod}")
-        return list(json.loads(record["status"]))
-
-    def node_of(self, cluster: str, namespace: str, pod: str) -> str:
-        return str(workloads.find(self._lab.layout, f"{cluster}/{namespace}/{pod}")[0])
+    def network_statuses(self, cluster: str, namespace: str, app: str) -> list[list[Json]]:
+        names = self.pods(cluster, namespace, app)
+        records = [workloads.find(self._lab.layout, f"{cluster}/{namespace}/{name}")[1] for name in names]
+        return [json.loads(record["status"]) for record in records]
 
     def strike(self, verb: str, part: str, where: str) -> None:
         what = MACHINES.get(part) or f"{where}/{part}"

@@ -57,18 +57,15 @@ class KubernetesWorld:
         until(lambda: not self._all_pods(cluster, namespace, app), f"{cluster}/{app}: its pods are gone")
 
     def pods(self, cluster: str, namespace: str, app: str) -> list[str]:
-        found = [pod for pod in self._all_pods(cluster, namespace, app) if _is_running(pod)]
-        return sorted(pod["metadata"]["name"] for pod in found)
+        return sorted(pod["metadata"]["name"] for pod in self._running(cluster, namespace, app))
 
     def exec(self, cluster: str, namespace: str, pod: str, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
         return self._lab.try_kubectl(cluster, "-n", namespace, "exec", pod, "--", *argv)
 
-    def network_status(self, cluster: str, namespace: str, pod: str) -> list[Json]:
-        annotations = self._pod(cluster, namespace, pod)["metadata"].get("annotations", {})
-        return list(json.loads(annotations.get("k8s.v1.cni.cncf.io/network-status", "[]")))
-
-    def node_of(self, cluster: str, namespace: str, pod: str) -> str:
-        return str(self._pod(cluster, namespace, pod)["spec"]["nodeName"])
+    def network_statuses(self, cluster: str, namespace: str, app: str) -> list[list[Json]]:
+        found = sorted(self._running(cluster, namespace, app), key=lambda pod: str(pod["metadata"]["name"]))
+        annotations = [pod["metadata"].get("annotations", {}) for pod in found]
+        return [json.loads(each.get("k8s.v1.cni.cncf.io/network-status", "[]")) for each in annotations]
 
     def strike(self, verb: str, part: str, where: str) -> None:
         if part == "node":
@@ -110,8 +107,8 @@ class KubernetesWorld:
         manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         self._lab.kubectl(cluster, "apply", "-f", "-", stdin=json.dumps(manifest))
 
-    def _pod(self, cluster: str, namespace: str, pod: str) -> Json:
-        return dict(self._lab.get(cluster, "-n", namespace, "pod", pod))
+    def _running(self, cluster: str, namespace: str, app: str) -> list[Json]:
+        return [pod for pod in self._all_pods(cluster, namespace, app) if _is_running(pod)]
 
     def _all_pods(self, cluster: str, namespace: str, app: str) -> list[Json]:
         return list(self._lab.get(cluster, "-n", namespace, "pods", "-l", f"app={app}")["items"])
