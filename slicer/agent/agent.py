@@ -26,7 +26,7 @@ from slicer.agent.pinger import Pinger
 from slicer.agent.pods import Pods, with_waiting
 from slicer.agent.prober import Prober
 from slicer.agent.reconciler import Reconciler, with_interface
-from slicer.agent.sandboxes import SandboxDirectory
+from slicer.agent.sandboxes import SandboxDirectory, SandboxSource
 from slicer.agent.service import AttachService
 from slicer.agent.settings import Settings, vtep_mac
 from slicer.client.follow import Follower
@@ -63,7 +63,7 @@ class Agent:
         )
         self._follower = Follower(identity, "/v1/views/node", settings.state / "view.json", self._on_view)
         self._reporter = Reporter(identity, "/v1/reports/node")
-        self._sandboxes = SandboxDirectory(settings.sandboxes, self._pods_bell)
+        self._sandboxes = sandbox_source(settings, self._pods_bell)
         self._reconciler = Reconciler(
             dataplane=self._dataplane,
             view=self._view_or_none,
@@ -227,6 +227,15 @@ class Agent:
 
     def _attachments(self) -> tuple[Attachment, ...]:
         return with_interface(self._service.attacher.journal.attachments())
+
+
+def sandbox_source(settings: Settings, changed: Changes) -> SandboxSource:
+    """Who tells the running pods: the container runtime where a socket is given, files otherwise."""
+    if not settings.cri_sockets:
+        return SandboxDirectory(settings.sandboxes, changed)
+    from slicer.agent.cri import CriSandboxes  # 10 MiB that the lab's agents do without
+
+    return CriSandboxes(settings.cri_sockets, changed)
 
 
 def _for_ever(name: str, loop: Callable[[], None]) -> None:

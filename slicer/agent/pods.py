@@ -74,6 +74,8 @@ class Pods:
             return  # never heard of a controller: nothing is known to be unwanted
         self._refresh()
         self._sweep()
+        if not self._sandboxes.ready:
+            return  # the runtime has not answered yet: no pod is known to have ended
         plan = plan_memberships(
             view, self._cluster, self._sandboxes.all(), self._service.attacher.journal.attachments()
         )

@@ -1,4 +1,7 @@
-"""The running pods of this node, and a bell when they change. CRI will be another source behind this seam."""
+"""The running pods of this node, and a bell when they change: the seam, and the lab's source, a directory of files.
+
+The source of real nodes is `slicer.agent.cri`.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,12 @@ class SandboxSource(Protocol):
     """Who runs here. `changed` rings after the answer of `all` changed."""
 
     changed: Changes
+    ready: bool
+    """Whether the answer of `all` was ever heard; until then no pod is known to have ended."""
+
+    def start(self) -> None:
+        """Begin to look; returns at once."""
+        ...
 
     def all(self) -> dict[str, Sandbox]:
         """Running pods by container id."""
@@ -31,6 +40,7 @@ class SandboxDirectory:
 
     def __init__(self, directory: Path, changed: Changes) -> None:
         self.changed = changed
+        self.ready = True
         self._directory = directory
         self._seen: dict[str, tuple[tuple[int, int], Sandbox | None]] = {}
         self._known: dict[str, Sandbox] = {}

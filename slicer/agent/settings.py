@@ -30,6 +30,8 @@ class Settings:
     underlay_mtu: int = DEFAULT_UNDERLAY_MTU
     uplink_bps: int | None = None
     gateway: bool = True
+    cri_sockets: tuple[Path, ...] = ()
+    """Where the container runtime may listen; empty where sandboxes are files (the lab)."""
 
     def __post_init__(self) -> None:
         check_subdomain("node name", self.node)
@@ -56,6 +58,7 @@ def parse_settings(given: argparse.Namespace) -> Settings:
         underlay_mtu=given.underlay_mtu,
         uplink_bps=given.uplink_bps,
         gateway=not given.no_gateway,
+        cri_sockets=tuple(given.cri_socket),
     )
 
 
@@ -75,6 +78,14 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--underlay-mtu", type=int, default=DEFAULT_UNDERLAY_MTU, help="bytes (default %(default)s)")
     top.add_argument("--uplink-bps", type=int, help="what all slices together may send to other clusters, bit/s")
     top.add_argument("--no-gateway", action="store_true", help="never carry the cluster's traffic to other clusters")
+    top.add_argument(
+        "--cri-socket",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="the container runtime's socket, which tells the running pods; repeatable, the first that exists is used",
+    )
     commands = top.add_subparsers(dest="command", metavar="cleanup")
     cleanup = commands.add_parser("cleanup", help="remove everything of ours from the kernel and end all attachments")
     cleanup.add_argument("--purge", action="store_true", help="also forget identity, keys and view")
