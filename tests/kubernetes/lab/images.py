@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.kubernetes.lab.archive import Content, Link, render_layer, write_archive
 from tools import gomodule
+from tools.archive import Content, Link, render_layer, write_archive
 from tools.kubernetes import PROGRAMS
 from tools.pins import Pins
 from tools.run import run, say
