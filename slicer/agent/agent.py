@@ -8,6 +8,9 @@
     prober     │         ▼
     pinger ──▶ └─ sandboxes     reports (node, attachments, paths, tunnels, demands, ping results)
 
+One more thread (`health`) probes gateways and tunnels, changes the kernel's nexthop groups at once and then rings the
+reconciler, which agrees.
+
 Everything starts from the last view on disk; nobody else is needed to go on. The process may be killed at any moment:
 the data plane does not notice, and the next start finds everything as it was.
 """
@@ -22,6 +25,7 @@ from pathlib import Path
 
 from slicer.agent import log
 from slicer.agent.changes import Calm, Changes
+from slicer.agent.health import HealthProber
 from slicer.agent.pinger import Pinger
 from slicer.agent.pods import Pods, with_waiting
 from slicer.agent.prober import Prober
@@ -64,12 +68,14 @@ class Agent:
         self._follower = Follower(identity, "/v1/views/node", settings.state / "view.json", self._on_view)
         self._reporter = Reporter(identity, "/v1/reports/node")
         self._sandboxes = sandbox_source(settings, self._pods_bell)
+        self._health = HealthProber(dataplane=self._dataplane, changed=self._on_health, pace=settings.pace)
         self._reconciler = Reconciler(
             dataplane=self._dataplane,
             view=self._view_or_none,
             local=self._local,
             changed=self._kernel_bell,
             settle=self._calm.wait,
+            reconciled=self._health.reconciled,
         )
         self._prober = Prober(
             cluster=self._cluster, node=self._node, view=lambda: self._follower.view, changed=self._report_bell
@@ -93,6 +99,7 @@ class Agent:
             "reconciler": self._reconciler.run_forever,
             "pods": self._pods.run_forever,
             "prober": self._prober.run_forever,
+            "health": self._health.run_forever,
             "links": links.run_forever,
             "reports": self._report_forever,
             "relay": self._relay_forever,
@@ -140,6 +147,10 @@ class Agent:
         self._kernel_bell.ring()
         self._report_bell.ring()
 
+    def _on_health(self) -> None:
+        """The groups were changed at once; a reconcile agrees, and the tunnels are told."""
+        self._kernel_bell.ring()
+
     def _view_or_none(self) -> Documents | None:
         return self._follower.view if self._follower.synced else None
 
@@ -175,7 +186,7 @@ class Agent:
             if self._reconciler.settled.wait_beyond(seen, TUNNELS_S):
                 seen = self._reconciler.settled.count
                 self._service.attacher.hopes.ring()
-            self._tunnels = tuple(self._reconciler.tunnel_health(self._cluster, self._node))
+            self._tunnels = self._health.told(self._reconciler.tunnel_health(self._cluster, self._node))
             self._report_bell.ring()
 
     def _report_forever(self) -> None:
@@ -223,6 +234,7 @@ class Agent:
             attachments=self._attachments(),
             underlay_mtu=self._settings.underlay_mtu,
             uplink_bps=self._settings.uplink_bps,
+            health=self._health.health,
         )
 
     def _attachments(self) -> tuple[Attachment, ...]:

@@ -32,9 +32,11 @@ class Reconciler:
         local: Callable[[tuple[LocalTunnel, ...]], LocalState],
         changed: Changes,
         settle: Callable[[], None] = lambda: None,
+        reconciled: Callable[[Documents, LocalState, Outcome, float], None] = lambda *_: None,
     ) -> None:
         self._dataplane, self._view, self._local, self._changed = dataplane, view, local, changed
         self._settle = settle
+        self._reconciled = reconciled
         self._said = log.Repeated()
         self._failures: tuple[str, ...] = ()
         self.settled = Changes()
@@ -59,8 +61,11 @@ class Reconciler:
         view = self._view()
         if view is None:
             return  # never heard of a controller: nothing is known to be wanted or unwanted
+        began_at = time.monotonic()
         local = self.local()
-        self._report(self._dataplane.reconcile(view, local))
+        outcome = self._dataplane.reconcile(view, local)
+        self._reconciled(view, local, outcome, began_at)
+        self._report(outcome)
 
     def local(self) -> LocalState:
         """What only this node knows; keys are made for the tunnels that the view wants."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from slicer.model.names import Address, check_range, check_subdomain, parse_address
 from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU
+from slicer.plan.probing import Pace
 
 STATE = Path("/var/lib/slicer")
 RUN = Path("/run/slicer")
@@ -32,6 +33,7 @@ class Settings:
     gateway: bool = True
     cri_sockets: tuple[Path, ...] = ()
     """Where the container runtime may listen; empty where sandboxes are files (the lab)."""
+    pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
         check_subdomain("node name", self.node)
@@ -59,6 +61,7 @@ def parse_settings(given: argparse.Namespace) -> Settings:
         uplink_bps=given.uplink_bps,
         gateway=not given.no_gateway,
         cri_sockets=tuple(given.cri_socket),
+        pace=Pace(interval_s=given.probe_interval_ms / 1000, losses=given.probe_losses),
     )
 
 
@@ -86,6 +89,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="the container runtime's socket, which tells the running pods; repeatable, the first that exists is used",
     )
+    top.add_argument("--probe-interval-ms", type=int, default=100, help="of gateways and tunnels (default %(default)s)")
+    top.add_argument("--probe-losses", type=int, default=3, help="lost probes that take one out (default %(default)s)")
     commands = top.add_subparsers(dest="command", metavar="cleanup")
     cleanup = commands.add_parser("cleanup", help="remove everything of ours from the kernel and end all attachments")
     cleanup.add_argument("--purge", action="store_true", help="also forget identity, keys and view")

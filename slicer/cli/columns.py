@@ -157,8 +157,11 @@ def tunnel_to(resource: Resource, _: float) -> str:
 
 
 def tunnel_state(resource: Resource, now: float) -> str:
-    """`up`, `stale` (no handshake for longer than a WireGuard session lasts) or `down` (never one)."""
+    """`up` or `down` as probes say; without them by the last handshake: then also `stale` (longer than a session)."""
     last = reach(resource, "spec", "handshake_at_s")
+    probed = reach(resource, "spec", "up")
+    if probed is not None:
+        return "up" if probed else "down"
     if last is None:
         return "down"
     return "up" if now - last <= HANDSHAKE_FRESH_S else "stale"

@@ -18,12 +18,13 @@ from slicer.kernel.commands import Errors, find_leaf
 from slicer.kernel.keys import Keys
 from slicer.kernel.nft import NftReader
 from slicer.kernel.observer import Observed, Observer
+from slicer.kernel.switch import Switch
 from slicer.kernel.wireguard import PeerState, PeerWish, Place
 from slicer.kernel.wireguard_choice import choose
 from slicer.model.attachments import Attachment, Bandwidth, TunnelHealth
 from slicer.model.clusters import Gateway
 from slicer.model.documents import Documents, of_kind
-from slicer.plan.dataplane import LocalState, LocalTunnel, plan_node, problems_of, slice_ns
+from slicer.plan.dataplane import Health, LocalState, LocalTunnel, plan_node, problems_of, slice_ns
 from slicer.plan.dataplane_commands import Change, render_endpoint
 from slicer.plan.dataplane_diff import POD_LINKS, diff
 from slicer.plan.dataplane_qos import plan_pod_rates, read_pod_rates, scope_of_pods
@@ -40,6 +41,8 @@ class Outcome:
 
     changes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    settled: bool = True
+    """The data path was read back as planned; queues and rates may still differ."""
 
 
 class DataPlane:
@@ -53,6 +56,8 @@ class DataPlane:
         self._observer = Observer(nft, self._wireguard)
         self._applier = Applier(self._observer, nft, self._wireguard, self._keys)
         self._leaf = find_leaf()
+        self._switch = Switch()
+        self._health: Health | None = None
         self._rated: dict[tuple[str, str], Attachment] = {}
         """Pods whose rates `set_pod_rates` set, by (slice, host interface), while their interface exists."""
 
@@ -75,13 +80,26 @@ class DataPlane:
         """Make the kernel what `view` and `local` ask for."""
 
         def wish(observed: Observed) -> tuple[NodePlan, tuple[str, ...]]:
-            known = replace(local, attachments=self._attachments(local, observed), leaf=self._leaf)
+            known = replace(
+                local,
+                attachments=self._attachments(local, observed),
+                leaf=self._leaf,
+                health=self._health or local.health,  # it may have changed since this reconcile began
+            )
             present, missing = _with_pods(plan_node(view, known), observed)
             return present, missing
 
         with self._lock:
             outcome = self._converge(wish, lambda plan: plan)
             return replace(outcome, failures=(*problems_of(view, local), *outcome.failures))
+
+    def avoid(self, view: Documents, before: LocalState, after: LocalState) -> tuple[str, ...]:
+        """Change the groups from `before.health` to `after.health` now; what the kernel refused, in words.
+
+        For one thread only. Does not wait for a reconcile that runs; that one, and all later ones, agree.
+        """
+        self._health = after.health
+        return self._switch.change(plan_node(view, before), plan_node(view, after))
 
     def remove_everything(self) -> Outcome:
         """Remove all of ours from the kernel (uninstall); keys and ports stay on disk."""
@@ -155,14 +173,16 @@ class DataPlane:
                 desired, missing = wish(observed)
                 there = scope(replace(observed.plan, sysctls=self._observer.read_sysctls(desired.sysctls)))
             except OSError as error:  # a namespace that somebody removes while it is read
-                return Outcome(changes=tuple(map(str, done)), failures=(f"the kernel cannot be read: {error}",))
+                words = f"the kernel cannot be read: {error}"
+                return Outcome(changes=tuple(map(str, done)), failures=(words,), settled=False)
             changes = diff(desired, there)
             if not changes or attempt == _ROUNDS or changes == tuple(done[-len(changes) :]):
                 break
             errors = self._applier.apply(changes)
             done += changes
         failures = tuple(f"{change}: {errors.get(change, 'has no lasting effect')}" for change in changes)
-        return Outcome(changes=tuple(map(str, done)), failures=(*missing, *failures))
+        settled = all(change.tool == "tc" for change in changes)
+        return Outcome(changes=tuple(map(str, done)), failures=(*missing, *failures), settled=settled)
 
 
 def _with_pods(plan: NodePlan, observed: Observed) -> tuple[NodePlan, tuple[str, ...]]:

@@ -17,6 +17,7 @@ from slicer.kernel import netns
 from slicer.kernel.netlink import NETLINK_ROUTE, Netlink, attributes, text, u16, u32
 from slicer.kernel.observe_tc import observe_tc
 from slicer.model.names import Address
+from slicer.plan.dataplane_commands import LONE_WEIGHT
 from slicer.plan.dataplane_values import (
     ROUTE_PROTOCOL,
     Fdb,
@@ -141,7 +142,9 @@ class NamespaceReader:
             for payload in self._route.dump(_GETRULE, struct.pack("=BBBBBBBBI", family, *[0] * 8)):
                 found = attributes(payload, 12)
                 priority = u32(found[6]) if 6 in found else 0
-                yield Rule(ns=self.ns, version=version, priority=priority, table=u32(found.get(15, payload[4:5])))
+                dst = ipaddress.ip_network((found[1], payload[1])) if 1 in found else None
+                table = u32(found.get(15, payload[4:5]))
+                yield Rule(ns=self.ns, version=version, priority=priority, table=table, dst=dst)
 
     def _routes(self, devices: dict[int, Device]) -> Iterator[Route]:
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -200,12 +203,16 @@ def _vxlan(data: dict[int, bytes]) -> Vxlan:
 
 
 def _group(ns: str, found: dict[int, bytes]) -> NexthopGroup:
-    members = [u32(found[2][i : i + 4]) for i in range(0, len(found[2]), 8)]
+    # struct nexthop_grp: id, weight - 1, reserved
+    weights = {u32(found[2][i : i + 4]): found[2][i + 4] + 1 for i in range(0, len(found[2]), 8)}
+    lone = LONE_WEIGHT in weights.values()
+    spare = next((member for member, weight in weights.items() if lone and weight == 1), 0)
     resilient = attributes(found[12]) if 12 in found else {}
     return NexthopGroup(
         ns=ns,
         id=u32(found[1]),
-        members=tuple(sorted(members)),
+        members=tuple(sorted(weights.keys() - {spare})),
+        spare=spare,
         buckets=u16(resilient[1]) if 1 in resilient else 0,
         idle_s=u32(resilient[2]) // _HZ if 2 in resilient else 0,
     )

@@ -130,6 +130,10 @@ class TunnelHealth:
     """Unix time of the last handshake; None while there has been none."""
     rx_bytes: int = 0
     tx_bytes: int = 0
+    up: bool | None = None
+    """Probes pass through it and the other end hears its own cluster; None where nothing was probed."""
+    rtt_us: int | None = None
+    """Of the probes, smoothed, in microseconds; None while nothing has come back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

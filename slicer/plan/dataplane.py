@@ -14,6 +14,7 @@ from slicer.model.slices import SliceState
 from slicer.plan.dataplane_qos import plan_pod_rates, plan_slice_rates
 from slicer.plan.dataplane_slice import plan_slice
 from slicer.plan.dataplane_topology import (
+    Health,
     HostRoute,
     LocalState,
     LocalTunnel,
@@ -27,6 +28,7 @@ from slicer.plan.dataplane_tunnel import plan_tunnels
 from slicer.plan.dataplane_values import Item, NodePlan, plan_of
 
 __all__ = [
+    "Health",
     "HostRoute",
     "LocalState",
     "LocalTunnel",

@@ -74,6 +74,8 @@ def delete(item: Item) -> list[Change]:
     return [Change(verb=Verb.DELETE, item=item, ns=line[0], tool=line[1], text=line[2])] if line else []
 
 
+LONE_WEIGHT = 255
+"""Of a lone member beside its spare's 1: of 128 buckets the spare's share rounds to none."""
 Line = tuple[str, str, str]
 """Namespace, tool, text."""
 
@@ -252,6 +254,8 @@ def _(item: NexthopGroup, observed: Item | None) -> list[Line]:
     if isinstance(observed, NexthopGroup) and observed.buckets != item.buckets:
         gone = [(item.ns, "ip", f"nexthop delete id {item.id}")]
     members = "/".join(str(member) for member in item.members)
+    if item.spare:
+        members = f"{members},{LONE_WEIGHT}/{item.spare},1"
     kind = f"type resilient buckets {item.buckets} idle_timer {item.idle_s}"
     return [*gone, (item.ns, "ip", f"nexthop replace id {item.id} group {members} {kind} proto {ROUTE_PROTOCOL}")]
 
@@ -264,7 +268,8 @@ def _(item: NexthopGroup) -> Line:
 @_put.register
 def _(item: Rule, observed: Item | None) -> list[Line]:
     gone = [(item.ns, _ip(item.version), f"rule delete pref {item.priority}")] if observed else []
-    return [*gone, (item.ns, _ip(item.version), f"rule add pref {item.priority} lookup {item.table}")]
+    to = f" to {item.dst}" if item.dst else ""
+    return [*gone, (item.ns, _ip(item.version), f"rule add pref {item.priority}{to} lookup {item.table}")]
 
 
 @_delete.register

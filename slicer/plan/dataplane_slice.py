@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from zlib import crc32
 
 from slicer.model.attachments import Attachment
@@ -26,6 +26,7 @@ from slicer.plan.dataplane_values import (
     Table,
     Vxlan,
 )
+from slicer.plan.probing import PROBE_PORT
 
 NEXT_HOP: dict[int, Address] = {
     4: ipaddress.IPv4Address("169.254.1.1"),
@@ -49,11 +50,11 @@ def plan_slice(here: SliceHere, local: LocalState) -> Iterator[Item]:
     yield _vxlan(here, local)
     if here.slot is not None:
         yield from trunk(here, local)
-        yield from _toward_trunk(here)
+        yield from _toward_trunk(here, local)
     yield from (LinkAddress(ns=here.ns, dev="lo", address=router) for router in here.routers)
     for node in here.neighbours:
         yield from _node(here.ns, node)
-    yield from _remote_routes(here)
+    yield from _remote_routes(here, local)
     yield from _pods(here, [a for a in local.attachments if a.slice == here.name])
     yield from _host_routes(here, [route for route in local.host_routes if route.slice == here.name], local.node)
     yield table(here.ns, _filter_text(here))
@@ -121,13 +122,29 @@ def trunk(here: SliceHere, local: LocalState) -> Iterator[Link]:
     yield Link(ns=other[0], name=other[1], kind="veth", mtu=mtu, mac=trunk_mac(here.vni, "tunnel"))
 
 
-def _toward_trunk(here: SliceHere) -> Iterator[Item]:
-    """A gateway sends what is for other clusters through its own tunnels."""
+def _toward_trunk(here: SliceHere, local: LocalState) -> Iterator[Item]:
+    """A gateway sends what is for other clusters through its own tunnels, unless none of them gets there."""
     for version in here.versions:
         yield Neighbour(ns=here.ns, dev="tk0", address=NEXT_HOP[version], mac=trunk_mac(here.vni, "tunnel"))
     for remote in here.remotes:
-        for block in remote.blocks:
-            yield Route(ns=here.ns, dst=block, dev="tk0", via=NEXT_HOP[block.version])
+        if not sends_by_others(here, remote.cluster, local):
+            for block in remote.blocks:
+                yield Route(ns=here.ns, dst=block, dev="tk0", via=NEXT_HOP[block.version])
+
+
+def sends_by_others(here: SliceHere, cluster: str, local: LocalState) -> bool:
+    """Whether this gateway's own pods reach `cluster` by the other gateways, because its own tunnels do not.
+
+    Only what starts here goes that way: the packet filter drops what came from another node and would go to a third.
+    """
+    health, number = local.health, here.tunnel_set
+    others = [node for node in _gateways(here) if (number, cluster, node.node) not in health.avoided_gateways]
+    return (number, cluster) in health.cut_off and bool(others)
+
+
+def _gateways(here: SliceHere) -> list[Node]:
+    """The gateways of this cluster but this node, by slot."""
+    return [node for name in here.gateways for node in here.neighbours if node.node == name]
 
 
 def _node(ns: str, node: Node) -> Iterator[Item]:
@@ -144,45 +161,52 @@ def _router(routers: tuple[Address, ...], version: int) -> Address | None:
     return next((router for router in routers if router.version == version), None)
 
 
-def _remote_routes(here: SliceHere) -> Iterator[Item]:
-    """A node that is no gateway spreads what is for other clusters over the cluster's gateways."""
-    if here.slot is not None:
-        return
-    ways = [node for name in here.gateways for node in here.neighbours if node.node == name]
+def _remote_routes(here: SliceHere, local: LocalState) -> Iterator[Item]:
+    """A node spreads what is for other clusters over the cluster's gateways, those that get there.
+
+    On a gateway the groups stand by, over the other gateways.
+    """
+    number, avoided = here.tunnel_set, local.health.avoided_gateways
     for version in here.versions:
-        hops = [(node.node, "vx0", _router(node.routers, version)) for node in ways]
+        hops = [(node.node, "vx0", _router(node.routers, version)) for node in _gateways(here)]
         members = [hop for hop in hops if hop[2] is not None]
         for remote in here.remotes:
             blocks = [block for block in remote.blocks if block.version == version]
-            yield from spread(here.ns, f"{remote.cluster}/{version}", version, members, blocks)
+            name = f"{remote.cluster}/{version}"
+            used = [hop for hop in members if (number, remote.cluster, hop[0]) not in avoided]
+            if members and blocks:
+                group = spread(here.ns, name, version, members, used)
+                yield from group
+                if here.slot is None or sends_by_others(here, remote.cluster, local):
+                    yield from (Route(ns=here.ns, dst=block, nexthop=group[-1].id) for block in blocks)
+
+
+Hop = tuple[str, str, Address | None]
+"""Name, device, next hop."""
 
 
 def spread(
-    ns: str, name: str, version: int, members: list[tuple[str, str, Address | None]], blocks: list[Prefix]
-) -> Iterator[Item]:
-    """Routes to `blocks` through a resilient group over `members` (name, device, next hop); nothing without members.
+    ns: str, name: str, version: int, members: Sequence[Hop], used: Sequence[Hop]
+) -> tuple[Nexthop | NexthopGroup, ...]:
+    """A resilient group, the last, over those of `members` that are used (all of them if none is), and its objects.
 
-    A group of one member bypasses its buckets (they do not count as used, so that a second member would take busy flows
-    away at once): a second nexthop object of the same member keeps them in use.
+    The objects of every member are always there, and a spare of each: taking a member out is one change of one group.
     """
-    if not members or not blocks:
-        return
-    copies = 2 if len(members) == 1 else 1
     hops = [
         Nexthop(ns=ns, id=_id(f"{who}/{version}/{copy}"), version=version, dev=dev, via=via)
         for who, dev, via in members
-        for copy in range(copies)
+        for copy in (0, 1)
     ]
+    taken = [who for who, _, _ in used or members]
     group = NexthopGroup(
         ns=ns,
         id=_id(f"group/{name}"),
-        members=tuple(sorted(hop.id for hop in hops)),
+        members=tuple(sorted(_id(f"{who}/{version}/0") for who in taken)),
+        spare=_id(f"{taken[0]}/{version}/1") if len(taken) == 1 else 0,
         buckets=BUCKETS,
         idle_s=IDLE_S,
     )
-    yield from hops
-    yield group
-    yield from (Route(ns=ns, dst=block, nexthop=group.id) for block in blocks)
+    return (*hops, group)
 
 
 def _id(name: str) -> int:
@@ -247,7 +271,18 @@ def _filter_text(here: SliceHere) -> str:
             '    iifname "lo" accept',
             # ICMP and ICMPv6 by number: nft looks names up in /etc/protocols, which a small system does not have.
             *(f"    {match} meta l4proto {{ 1, 58 }} accept" for match in passes),
+            *_probe_rules(here),
             "    counter name foreign",
             "  }",
         ]
     )
+
+
+def _probe_rules(here: SliceHere) -> Iterator[str]:
+    """Nodes of this cluster probe each other by their router addresses, which no pod can have as its source."""
+    for version in here.versions:
+        routers = [router for node in here.neighbours for router in node.routers if router.version == version]
+        mine = _router(here.routers, version)
+        if routers and mine is not None:
+            ends = f"{_IP[version]} saddr {{ {', '.join(map(str, routers))} }} {_IP[version]} daddr {mine}"
+            yield f'    iifname "vx0" {ends} udp dport {PROBE_PORT} accept'

@@ -6,7 +6,7 @@ absent; what cannot work (no common address family) becomes a problem in words.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slicer.model.attachments import Attachment
 from slicer.model.clusters import ClusterBlocks, Gateway, Node, NodeBlocks
@@ -50,6 +50,18 @@ class HostRoute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What the node's probes found out (`slicer.plan.probing`). Empty: everything may be used, as far as known."""
+
+    avoided_gateways: frozenset[tuple[int, str, str]] = frozenset()
+    """(tunnel set, remote cluster, node of this cluster): not to be used as gateway towards that cluster."""
+    avoided_tunnels: frozenset[tuple[int, str, int]] = frozenset()
+    """(tunnel set, remote cluster, index) of this node's own tunnels."""
+    cut_off: frozenset[tuple[int, str]] = frozenset()
+    """(tunnel set, remote cluster) that none of this gateway's own tunnels reaches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalState:
     """What only the node itself knows."""
 
@@ -68,6 +80,7 @@ class LocalState:
     vxlan_port: int = VXLAN_PORT
     leaf: str = "pfifo"
     """Queue of each HTB class: fq_codel where the kernel has it (slicer.kernel.dataplane finds out)."""
+    health: Health = field(default_factory=Health)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,11 +145,17 @@ class Nexthop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NexthopGroup:
-    """A resilient group of nexthop objects, sorted by id, all with the same weight."""
+    """A resilient group of nexthop objects, sorted by id, all with the same weight.
+
+    A group of one entry bypasses its buckets (they do not count as used, so that a second member would take busy flows
+    away at once). So a lone member has a `spare` beside it: another object that leads the same way, of so little
+    weight that no bucket is its own: none moves when a real second member comes.
+    """
 
     ns: str
     id: int
     members: tuple[int, ...]
+    spare: int = 0
     buckets: int
     idle_s: int
     """A bucket that was idle this long may move to another member."""
@@ -161,12 +167,13 @@ class NexthopGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A routing rule for everything: at `priority`, look into `table`."""
+    """A routing rule: at `priority`, look into `table`; for everything, or only for packets to `dst`."""
 
     ns: str
     version: int
     priority: int
     table: int
+    dst: Prefix | None = None
 
     @property
     def key(self) -> tuple[object, ...]:

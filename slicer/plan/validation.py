@@ -15,6 +15,7 @@ from slicer.model.errors import ConflictError, DeniedError, InvalidError, NotFou
 from slicer.model.names import Address, check_label, parse_address
 from slicer.model.slices import Export, Membership, Slice, SliceState
 from slicer.plan.allocation import cluster_bits, overlapping
+from slicer.plan.probing import PROBE_PREFIX
 from slicer.plan.views import clusters_of, in_slice
 
 _SHOWN = 5
@@ -30,6 +31,8 @@ def check_slice(spec: Slice, documents: Documents) -> None:
     members = [known[name] for name in spec.clusters or sorted(known)]
     for prefix in spec.prefixes:
         cluster_bits(prefix, max(1, len(members)))
+        if prefix.overlaps(PROBE_PREFIX):
+            raise InvalidError(f"prefix {prefix} of slice {spec.name!r} overlaps {PROBE_PREFIX}, kept for probes")
     for cluster in members:
         found = overlapping(spec.prefixes, cluster.cidrs)
         if found:

@@ -13,6 +13,7 @@ from slicer.model.documents import key_of
 from slicer.model.slices import QosProfile, Slice, SliceState
 from slicer.plan.dataplane import HostRoute, plan_node, pod_mtu, problems_of, wanted_tunnels
 from slicer.plan.dataplane_diff import diff
+from slicer.plan.dataplane_tunnel import probe_address
 from slicer.plan.dataplane_values import NodePlan
 
 
@@ -73,15 +74,18 @@ def test_a_node_that_is_no_gateway(make):
 
 
 def test_a_single_gateway_makes_a_group_of_two_nexthop_objects(make):
-    """Both members lead to the same gateway: a resilient group of one would not count its buckets as used."""
+    """Both lead to the same gateway, the spare without a bucket: a group of one would not count its buckets as used."""
     lines = commands(make.documents(), make.local("a-n2"))
     hops = holding(lines, "nexthop replace", "via 10.1.0.65")
     ids = {hop.split(" id ")[1].split()[0] for hop in hops}
-    group = [line for line in holding(lines, " group ") if ids == set(line.split(" group ")[1].split()[0].split("/"))]
+    groups = [line.split(" group ")[1] for line in holding(lines, " group ")]
+    own = [
+        words for words in groups if ids == set(words.split()[0].replace(",255/", "/").removesuffix(",1").split("/"))
+    ]
 
     assert len(hops) == 2
-    assert len(group) == 1
-    assert group[0].endswith("type resilient buckets 128 idle_timer 120 proto 83")
+    assert len(own) == 1
+    assert own[0].endswith(",1 type resilient buckets 128 idle_timer 120 proto 83")
 
 
 def test_a_second_gateway_keeps_the_first_ones_nexthop(make):
@@ -91,9 +95,10 @@ def test_a_second_gateway_keeps_the_first_ones_nexthop(make):
     before, after = ({hop.id for hop in plan.nexthops} for plan in (one, two))
 
     assert [group.id for group in one.groups] == [group.id for group in two.groups]
-    assert all(len(group.members) == 2 for group in (*one.groups, *two.groups))
-    assert len(before & after) == 2
-    assert len(after) == 4
+    assert [(len(group.members), bool(group.spare)) for group in one.groups] == [(1, True)] * 2
+    assert [(len(group.members), bool(group.spare)) for group in two.groups] == [(2, False)] * 2
+    assert before < after
+    assert len(after) == 8
 
 
 def test_a_gateway_sends_through_its_own_trunk_and_tunnel(make):
@@ -109,21 +114,22 @@ def test_a_gateway_sends_through_its_own_trunk_and_tunnel(make):
     assert "ip netns exec t-00 wg set w0.0 private-key keys/0-0.key listen-port 51820" in lines
     assert (
         f"ip netns exec t-00 wg set w0.0 peer {make.key(1)} endpoint 198.18.2.11:51820 persistent-keepalive 25"
-        " allowed-ips 10.1.64.0/18,fd01:0:0:4000::/50"
+        f" allowed-ips 10.1.64.0/18,fd01:0:0:4000::/50,{probe_address('b', 0, 0)}/128"
     ) in lines
     assert "ip -n t-00 route replace 10.1.0.0/18 via 169.254.1.1 dev tk000001 onlink proto 83" in lines
     assert len(holding(lines, "ip -n t-00 nexthop replace", "dev w0.0 proto 83")) == 2
     assert len(holding(lines, "ip -n t-00 route replace 10.1.64.0/18 nhid")) == 1
 
 
-def test_nothing_is_delivered_in_the_tunnel_namespace(make):
-    """It has no rule for the local table, so that router addresses are reached behind the trunk."""
+def test_only_probes_are_delivered_in_the_tunnel_namespace(make):
+    """The local table is asked for the probe address alone, so that router addresses are reached behind the trunk."""
     rules = plan_node(make.documents(), make.local("a-n1", (0, 0))).rules
 
-    assert [(rule.version, rule.priority) for rule in rules if rule.ns == "t-00"] == [
-        (4, 32766),
-        (4, 32767),
-        (6, 32766),
+    assert [(rule.version, rule.priority, str(rule.dst)) for rule in rules if rule.ns == "t-00"] == [
+        (4, 32766, "None"),
+        (4, 32767, "None"),
+        (6, 1, f"{probe_address('a', 0, 0)}/128"),
+        (6, 32766, "None"),
     ]
 
 
@@ -267,6 +273,7 @@ def test_slices_of_one_set_share_devices_and_not_trunks(make):
         "10.1.64.0/18",
         "10.2.64.0/18",
         "fd01:0:0:4000::/50",
+        f"{probe_address('b', 0, 0)}/128",
     ]
     assert '"tk000001" . 10.1.0.0/16 . 10.1.0.0/16, "tk000002" . 10.2.0.0/16 . 10.2.0.0/16' in text
 

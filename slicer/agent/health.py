@@ -1,0 +1,279 @@
+"""Finds dead gateways and tunnels by probes and takes them out of the node's groups: one thread, no controller.
+
+    probes, replies, news, link events ─▶ lines ─▶ health ─▶ groups, at once ─▶ a reconcile, which agrees
+                                            └────▶ what this gateway announces, pushed when it changes
+
+What is decided lies in `slicer.plan.probing` and `slicer.plan.probe_targets`; here are clock, sockets and order. A
+gateway answers nothing before a reconcile has read its data path back, and a tunnel whose device went away stays down
+until a reconcile that began after that has.
+"""
+
+from __future__ import annotations
+
+import secrets
+import select
+import socket
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from slicer.agent import log
+from slicer.kernel.dataplane import DataPlane, Outcome
+from slicer.kernel.probe_sockets import LinkEvents, ProbeSocket, Sockets
+from slicer.model.attachments import TunnelHealth
+from slicer.model.documents import Documents
+from slicer.model.names import Address
+from slicer.plan.dataplane import Health, LocalState
+from slicer.plan.probe_targets import ProbePlan, Spot, Target, TunnelTarget, by_address, judge, plan_probes, reached
+from slicer.plan.probing import Kind, Line, Message, Pace, decode, encode
+
+FOLLOW_S = 1.0
+"""How often missing sockets are tried again."""
+ASKER_S = 10.0
+"""A node that probed within this time is told news."""
+RTT_MAX_S = 5.0
+"""An answer that comes later is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Situation:
+    """A reconcile, as it ended."""
+
+    view: Documents
+    local: LocalState
+    settled: bool
+    began_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Announcement:
+    """What this gateway says of itself in one tunnel set."""
+
+    heard_inside: bool
+    reached: frozenset[bytes]
+
+
+class HealthProber:
+    """`run_forever` in a thread of its own; `reconciled` and `health` from any thread."""
+
+    def __init__(self, *, dataplane: DataPlane, changed: Callable[[], None], pace: Pace | None = None) -> None:
+        self._dataplane, self._changed, self._pace = dataplane, changed, pace or Pace()
+        self._sockets = Sockets()
+        self._poll: dict[int, ProbeSocket | LinkEvents] = {}
+        self._wake, self._awake = socket.socketpair()
+        for end in (self._wake, self._awake):
+            end.setblocking(False)
+        self._next: _Situation | None = None
+        self._now: _Situation | None = None
+        self._plan = ProbePlan()
+        self._by_address: dict[tuple[Spot, Address], Target] = {}
+        self._lines: dict[Target, Line] = {}
+        self._due: dict[Target, float] = {}
+        self._sequence = 0
+        self._gone: dict[Target, float] = {}
+        """Tunnels whose device went away, and when: down until a reconcile has read them back."""
+        self._ready = False
+        self._asked_at: dict[int, float] = {}
+        self._askers: dict[tuple[Spot, Address], float] = {}
+        self._announced: dict[int, _Announcement] = {}
+        self._reached: dict[int, frozenset[bytes]] = {}
+        self._news = False
+        self._follow_at = 0.0
+        self.health = Health()
+
+    def reconciled(self, view: Documents, local: LocalState, outcome: Outcome, began_at: float) -> None:
+        """A reconcile that began at `began_at` (monotonic) has ended like this."""
+        self._next = _Situation(view, local, outcome.settled, began_at)
+        with suppress(BlockingIOError):  # then it is awake already
+            self._wake.send(b"!")
+
+    def told(self, tunnels: Iterable[TunnelHealth]) -> tuple[TunnelHealth, ...]:
+        """The tunnels with what the probes say of them."""
+        lines = {
+            (target.spot.tunnel_set, target.cluster, target.index): line
+            for target, line in self._lines.copy().items()
+            if isinstance(target, TunnelTarget)
+        }
+        return tuple(_with_line(one, lines.get((one.tunnel_set, one.remote_cluster, one.index))) for one in tunnels)
+
+    def run_forever(self) -> None:
+        """Probe, listen and judge for ever."""
+        said = log.Repeated()
+        while True:
+            try:
+                self.step()
+                said.event("health.failed", "loop", "")
+            except Exception as error:  # whatever it is: without this thread dead gateways stay in use
+                said.event("health.failed", "loop", f"{type(error).__name__}: {error}")
+                time.sleep(self._pace.interval_s)
+
+    def step(self) -> None:
+        """Listen until the next probe is due, then send it, judge and tell. What has arrived is read before judging."""
+        self._adopt()
+        self._listen(self._wait_s())
+        now = time.monotonic()
+        for target in [target for target, due in self._due.items() if due <= now]:
+            self._probe(target, now)
+        self._act()
+
+    def close(self) -> None:
+        """Let go of all sockets."""
+        self._sockets.close()
+
+    def _adopt(self) -> None:
+        situation, self._next = self._next, None
+        now = time.monotonic()
+        if situation is not None:
+            self._take(situation, now)
+        if situation is not None or now >= self._follow_at:
+            tunnels = {t.spot.ns for t in self._plan.targets if isinstance(t, TunnelTarget)}
+            self._sockets.follow(self._plan.spots, tunnels)
+            self._poll = {held.fileno(): held for held in self._sockets.all()}
+            self._follow_at = now + FOLLOW_S
+
+    def _take(self, situation: _Situation, now: float) -> None:
+        first = self._now is None
+        self._now = situation
+        if situation.settled:
+            self._ready = True
+            self._gone = {target: at for target, at in self._gone.items() if at >= situation.began_at}
+        plan = plan_probes(situation.view, situation.local)
+        if plan == self._plan:
+            return
+        self._plan, self._news = plan, True
+        self._by_address = by_address(plan.targets)
+        self._lines = {target: self._lines.get(target, Line(up=first)) for target in plan.targets}
+        self._due = {target: self._due.get(target, now) for target in plan.targets}
+        self._gone = {target: at for target, at in self._gone.items() if target in self._lines}
+        for number in plan.asked:
+            self._asked_at.setdefault(number, now)
+
+    def _wait_s(self) -> float:
+        due = min(self._due.values(), default=self._follow_at)
+        return max(0.0, min(due, self._follow_at) - time.monotonic())
+
+    def _listen(self, wait_s: float) -> None:
+        poll = select.poll()
+        for number in (*self._poll, self._awake.fileno()):
+            poll.register(number, select.POLLIN)
+        for number, _ in poll.poll(wait_s * 1000):
+            held = self._poll.get(number)
+            if isinstance(held, ProbeSocket):
+                self._hear(held)
+            elif held is not None:
+                self._lose(held.ns, held.lost())
+            else:
+                self._awake.recv(4096)
+
+    def _hear(self, heard: ProbeSocket) -> None:
+        for data, sender in heard.receive():
+            message = decode(data)
+            target = self._by_address.get((heard.spot, sender))
+            if message is None:
+                continue
+            if message.kind is Kind.PROBE:
+                self._answer(heard, sender, message)
+            if target is None or target in self._gone:
+                continue
+            rtt_s = (time.monotonic_ns() - message.sent_ns) / 1e9
+            if message.kind is Kind.REPLY and 0 <= rtt_s < RTT_MAX_S:
+                self._note(target, self._lines[target].heard(self._pace, message, rtt_s))
+            elif message.kind is not Kind.REPLY and (message.kind is Kind.NEWS or isinstance(target, TunnelTarget)):
+                self._note(target, self._lines[target].told(message))
+
+    def _answer(self, heard: ProbeSocket, sender: Address, message: Message) -> None:
+        if not heard.spot.ns.startswith("t-"):
+            now = time.monotonic()
+            self._asked_at[heard.spot.tunnel_set] = now
+            self._askers[heard.spot, sender] = now
+        if self._ready:
+            reply = self._message(heard.spot.tunnel_set, Kind.REPLY)
+            heard.send(encode(replace(reply, sequence=message.sequence, sent_ns=message.sent_ns)), sender)
+
+    def _message(self, number: int, kind: Kind) -> Message:
+        said = self._announced.get(number, _Announcement(heard_inside=True, reached=frozenset()))
+        return Message(kind=kind, heard_inside=said.heard_inside, reached=said.reached)
+
+    def _lose(self, ns: str, devices: set[str]) -> None:
+        now = time.monotonic()
+        for target in self._plan.targets:
+            if isinstance(target, TunnelTarget) and target.spot.ns == ns and target.device in devices:
+                self._note(target, self._lines[target].cut(now))
+                self._gone[target] = now
+
+    def _probe(self, target: Target, now: float) -> None:
+        self._note(target, self._lines[target].sending(self._pace, now))
+        self._due[target] = now + self._pace.interval_s * (0.9 + secrets.randbelow(201) / 1000)
+        sending = self._sockets.at(target.spot)
+        if sending is not None:
+            self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+            probe = self._message(target.spot.tunnel_set, Kind.PROBE)
+            data = encode(replace(probe, sequence=self._sequence, sent_ns=time.monotonic_ns()))
+            sending.send(data, target.address)
+
+    def _note(self, target: Target, line: Line) -> None:
+        self._news |= _verdict(line) != _verdict(self._lines[target])
+        self._lines[target] = line
+
+    def _act(self) -> None:
+        """Own groups first, others after: what is announced works already."""
+        now = time.monotonic()
+        if self._news:
+            self._news = False
+            self._switch()
+            self._reached = {n: reached(self._plan, self._lines, n) for n in self._gateway_of()}
+        self._announce(now)
+
+    def _gateway_of(self) -> set[int]:
+        return {target.spot.tunnel_set for target in self._plan.targets if isinstance(target, TunnelTarget)}
+
+    def _switch(self) -> None:
+        health = judge(self._plan, self._lines, self.health)
+        if health != self.health and self._now is not None:
+            before, self.health = self.health, health
+            local = replace(self._now.local, attachments=())
+            refused = self._dataplane.avoid(
+                self._now.view, replace(local, health=before), replace(local, health=health)
+            )
+            log.event("health.changed", **_in_words(health), refused=list(refused))
+            self._changed()
+
+    def _announce(self, now: float) -> None:
+        for number, found in self._reached.items():
+            silent = number in self._plan.asked and now - self._asked_at[number] >= self._pace.silence_s
+            said = _Announcement(heard_inside=not silent, reached=found)
+            if said != self._announced.get(number):
+                self._announced[number] = said
+                self._push(number, now)
+
+    def _push(self, number: int, now: float) -> None:
+        if not self._ready:
+            return
+        self._askers = {asker: at for asker, at in self._askers.items() if now - at < ASKER_S}
+        far = [(t.spot, t.address) for t in self._plan.targets if isinstance(t, TunnelTarget)]
+        data = encode(self._message(number, Kind.NEWS))
+        for spot, address in (*far, *self._askers):
+            sending = self._sockets.at(spot) if spot.tunnel_set == number else None
+            if sending is not None:
+                sending.send(data, address)
+
+
+def _verdict(line: Line) -> tuple[object, ...]:
+    """What a judgement depends on."""
+    return (line.up, line.proved, line.answered_ever, line.heard_inside, line.reached)
+
+
+def _with_line(tunnel: TunnelHealth, line: Line | None) -> TunnelHealth:
+    if line is None:
+        return tunnel
+    rtt_us = None if line.rtt_s is None else round(line.rtt_s * 1e6)
+    return replace(tunnel, up=line.up and line.heard_inside, rtt_us=rtt_us)
+
+
+def _in_words(health: Health) -> dict[str, list[str]]:
+    return {
+        "avoided_gateways": [f"{node} towards {c} (set {s})" for s, c, node in sorted(health.avoided_gateways)],
+        "avoided_tunnels": [f"{index} towards {c} (set {s})" for s, c, index in sorted(health.avoided_tunnels)],
+        "cut_off": [f"from {c} (set {s})" for s, c in sorted(health.cut_off)],
+    }

@@ -1,0 +1,92 @@
+"""The quick way to take a gateway or a tunnel out of its groups and back: a few netlink messages, no reading, no lock.
+
+The reconcile that follows makes the same of it and repairs what was refused here: this has to be quick, not thorough.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Iterable
+from itertools import groupby
+
+from slicer.kernel import commands, netns
+from slicer.kernel.netlink import NETLINK_ROUTE, Netlink, attribute
+from slicer.plan.dataplane_commands import LONE_WEIGHT, put
+from slicer.plan.dataplane_values import ROUTE_PROTOCOL, NexthopGroup, NodePlan, Route
+
+_NEWNEXTHOP = 104
+_CREATE, _REPLACE = 0x400, 0x100
+_HZ = 100
+_NHA_ID, _NHA_GROUP, _NHA_GROUP_TYPE, _NHA_RES_GROUP = 1, 2, 3, 12
+_RESILIENT = 1
+_NESTED = 0x8000
+
+
+class Switch:
+    """One thread's; keeps a socket in each namespace from one change to the next."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[str, tuple[int, Netlink]] = {}
+
+    def close(self) -> None:
+        """A socket keeps its namespace alive."""
+        for _, netlink in self._sockets.values():
+            netlink.close()
+        self._sockets.clear()
+
+    def change(self, before: NodePlan, after: NodePlan) -> tuple[str, ...]:
+        """Make the groups and routes that differ as in `after`; what the kernel refused, in words."""
+        groups = [group for group in after.groups if group not in set(before.groups)]
+        known = {route.key: route for route in before.routes}
+        routes = [route for route in after.routes if known.get(route.key, route) != route]
+        return (*self._groups(groups), *_routes(routes))
+
+    def _groups(self, groups: Iterable[NexthopGroup]) -> list[str]:
+        refused = []
+        for group in groups:
+            try:
+                self._open(group.ns).request(_NEWNEXTHOP, _CREATE | _REPLACE, group_body(group))
+            except OSError as error:
+                refused.append(f"nexthop group {group.id} in {group.ns}: {error}")
+        return refused
+
+    def _open(self, ns: str) -> Netlink:
+        path = netns.path_of(ns)
+        inode = path.stat().st_ino
+        if ns in self._sockets and self._sockets[ns][0] != inode:
+            self._sockets.pop(ns)[1].close()
+        if ns not in self._sockets:
+            self._sockets[ns] = (inode, Netlink(NETLINK_ROUTE, path))
+        return self._sockets[ns][1]
+
+
+def group_body(group: NexthopGroup) -> bytes:
+    """The RTM_NEWNEXTHOP for a resilient group (linux/nexthop.h); the timer travels in hundredths of a second."""
+    weight = LONE_WEIGHT if group.spare else 1
+    entries = [(member, weight) for member in group.members] + ([(group.spare, 1)] if group.spare else [])
+    members = b"".join(struct.pack("=IBBH", member, share - 1, 0, 0) for member, share in entries)
+    resilient = attribute(1, _u16(group.buckets)) + attribute(2, _u32(group.idle_s * _HZ)) + attribute(3, _u32(0))
+    return (
+        struct.pack("=BBBBI", 0, 0, ROUTE_PROTOCOL, 0, 0)
+        + attribute(_NHA_ID, _u32(group.id))
+        + attribute(_NHA_GROUP, members)
+        + attribute(_NHA_GROUP_TYPE, _u16(_RESILIENT))
+        + attribute(_NHA_RES_GROUP | _NESTED, resilient)
+    )
+
+
+def _routes(routes: Iterable[Route]) -> list[str]:
+    changes = [change for route in routes for change in put(route)]
+    refused: list[str] = []
+    for _, run in groupby(changes, key=lambda change: (change.ns, change.tool)):
+        refused += [f"{change}: {error}" for change, error in commands.run_batch(list(run)).items()]
+    return refused
+
+
+def _u16(value: int) -> bytes:
+    return value.to_bytes(2, sys.byteorder)
+
+
+def _u32(value: int) -> bytes:
+    return value.to_bytes(4, sys.byteorder)

@@ -1,0 +1,182 @@
+"""Who probes whom on one node, and what the lines' states mean for its data plane. Pure.
+
+The agent's prober calls `plan_probes` when the view changes and `judge` when a line does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from slicer.model.documents import Documents
+from slicer.model.names import Address
+from slicer.plan.dataplane_topology import (
+    Health,
+    LocalState,
+    SliceHere,
+    Topology,
+    topology_of,
+    tunnel_device,
+    tunnel_ns,
+)
+from slicer.plan.dataplane_tunnel import own_probe_address, peers_of, probe_address
+from slicer.plan.probing import Line, choose, digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """A socket: where this node sends probes from, and answers them."""
+
+    ns: str
+    tunnel_set: int
+    address: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayTarget:
+    """Another gateway of this cluster, probed over VXLAN."""
+
+    spot: Spot
+    address: Address
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelTarget:
+    """The far end of one of this gateway's tunnels."""
+
+    spot: Spot
+    address: Address
+    cluster: str
+    index: int
+
+    @property
+    def device(self) -> str:
+        """Name of the WireGuard device in `spot.ns`."""
+        return tunnel_device(self.spot.tunnel_set, self.index)
+
+
+Target = GatewayTarget | TunnelTarget
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbePlan:
+    """All of one node."""
+
+    spots: tuple[Spot, ...] = ()
+    targets: tuple[Target, ...] = ()
+    remotes: tuple[tuple[int, str], ...] = ()
+    """(tunnel set, remote cluster) of all slices of this node."""
+    asked: frozenset[int] = frozenset()
+    """Tunnel sets whose gateway this node is and for which other nodes of its cluster probe it."""
+
+
+def plan_probes(view: Documents, local: LocalState) -> ProbePlan:
+    """Every node: the other gateways of its cluster, once a tunnel set. A gateway: all tunnels as well."""
+    topology = topology_of(view, local)
+    inside = [spot for here in topology.slices for spot in _inside(here)]
+    tunnels = sorted(_tunnels(topology, local), key=lambda t: (t.spot.tunnel_set, t.index, t.cluster))
+    gateways: dict[tuple[int, str], GatewayTarget] = {}
+    for here in topology.slices:
+        for target in _gateways(here):
+            gateways.setdefault((here.tunnel_set, target.node), target)
+    return ProbePlan(
+        spots=tuple(sorted({*inside, *(target.spot for target in tunnels)}, key=_place)),
+        targets=(*(gateways[key] for key in sorted(gateways)), *tunnels),
+        remotes=tuple(sorted({(here.tunnel_set, r.cluster) for here in topology.slices for r in here.remotes})),
+        asked=frozenset(here.tunnel_set for here in topology.slices if here.slot is not None and _asks(here)),
+    )
+
+
+def _place(spot: Spot) -> tuple[str, int]:
+    return (spot.ns, spot.address.version)
+
+
+def _inside(here: SliceHere) -> Iterator[Spot]:
+    for router in here.routers:
+        yield Spot(ns=here.ns, tunnel_set=here.tunnel_set, address=router)
+
+
+def _asks(here: SliceHere) -> bool:
+    """Whether another node could probe this one in the slice: they share a family of router addresses."""
+    mine = {router.version for router in here.routers}
+    return any(router.version in mine for node in here.neighbours for router in node.routers)
+
+
+def _gateways(here: SliceHere) -> Iterator[GatewayTarget]:
+    sources = {spot.address.version: spot for spot in _inside(here)}
+    for node in here.neighbours:
+        address = next((router for router in node.routers if router.version in sources), None)
+        if node.node in here.gateways and address is not None:
+            yield GatewayTarget(spot=sources[address.version], address=address, node=node.node)
+
+
+def _tunnels(topology: Topology, local: LocalState) -> Iterator[TunnelTarget]:
+    for number in sorted({here.tunnel_set for here in topology.slices if here.slot is not None}):
+        slices = [here for here in topology.slices if here.tunnel_set == number and here.slot is not None]
+        spot = Spot(ns=tunnel_ns(number), tunnel_set=number, address=own_probe_address(slices[0], local))
+        for tunnel in local.tunnels:
+            if tunnel.tunnel_set == number:
+                for cluster, _ in peers_of(tunnel, slices, topology, local):
+                    address = probe_address(cluster, number, tunnel.index)
+                    yield TunnelTarget(spot=spot, address=address, cluster=cluster, index=tunnel.index)
+
+
+def judge(plan: ProbePlan, lines: Mapping[Target, Line], before: Health) -> Health:
+    """What the data plane is to avoid now; `before` is what it avoided so far."""
+    gateways: set[tuple[int, str, str]] = set()
+    tunnels: set[tuple[int, str, int]] = set()
+    cut_off: set[tuple[int, str]] = set()
+    for pair in plan.remotes:
+        number, cluster = pair
+        near = {t.node: lines[t] for t in plan.targets if isinstance(t, GatewayTarget) and t.spot.tunnel_set == number}
+        reaching = [node for node, line in near.items() if line.up and _reaches(line, cluster)]
+        avoided = {node for s, c, node in before.avoided_gateways if (s, c) == pair}
+        gateways |= {(*pair, node) for node in choose(near, reaching, _up(near), avoided)}
+        far = _far(plan, lines, pair)
+        passed = {index for s, c, index in before.avoided_tunnels if (s, c) == pair}
+        tunnels |= {(*pair, index) for index in choose(far, _through(far), _up(far), passed)}
+        if far and not _through(far):
+            cut_off.add(pair)
+    return Health(avoided_gateways=frozenset(gateways), avoided_tunnels=frozenset(tunnels), cut_off=frozenset(cut_off))
+
+
+def reached(plan: ProbePlan, lines: Mapping[Target, Line], tunnel_set: int) -> frozenset[bytes]:
+    """The digests that this gateway announces: clusters that an own tunnel reaches by proof, not by assumption."""
+    return frozenset(
+        digest(target.cluster)
+        for target in plan.targets
+        if isinstance(target, TunnelTarget)
+        and target.spot.tunnel_set == tunnel_set
+        and lines[target].proved
+        and lines[target].up
+        and lines[target].heard_inside
+    )
+
+
+def _far(plan: ProbePlan, lines: Mapping[Target, Line], pair: tuple[int, str]) -> dict[int, Line]:
+    return {
+        target.index: lines[target]
+        for target in plan.targets
+        if isinstance(target, TunnelTarget) and (target.spot.tunnel_set, target.cluster) == pair
+    }
+
+
+def _reaches(line: Line, cluster: str) -> bool:
+    """A gateway that was never heard is taken at its assumption."""
+    return not line.answered_ever or digest(cluster) in line.reached
+
+
+def _up(lines: Mapping[T, Line]) -> list[T]:
+    return [key for key, line in lines.items() if line.up]
+
+
+def _through(lines: Mapping[T, Line]) -> list[T]:
+    return [key for key, line in lines.items() if line.up and line.heard_inside]
+
+
+def by_address(targets: Iterable[Target]) -> dict[tuple[Spot, Address], Target]:
+    """The targets by what an answer shows of them."""
+    return {(target.spot, target.address): target for target in targets}

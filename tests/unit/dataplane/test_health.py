@@ -1,0 +1,202 @@
+"""What probes found out, as the planner's input: members leave groups, the last one stays, pods of a gateway turn."""
+
+from __future__ import annotations
+
+import pytest
+
+from slicer.plan.dataplane import Health, plan_node
+from slicer.plan.dataplane_diff import diff
+from slicer.plan.dataplane_tunnel import probe_address
+from slicer.plan.dataplane_values import Nexthop, NexthopGroup, Route
+from slicer.plan.probe_targets import GatewayTarget, TunnelTarget, by_address, judge, plan_probes, reached
+from slicer.plan.probing import PROBE_PREFIX, Line, digest
+
+
+@pytest.fixture
+def view(make):
+    """Two gateways a cluster; node a-n3 is none."""
+    return make.documents(
+        make.gateway("a", 0, "a-n1", make.key(0), make.key(2)),
+        make.gateway("a", 1, "a-n2", make.key(4), make.key(5)),
+        make.gateway("b", 0, "b-n1", make.key(1), make.key(6)),
+        make.gateway("b", 1, "b-n2", make.key(3), make.key(7)),
+    )
+
+
+def ways(plan, ns):
+    """Of each group in a namespace the devices and next hops that it leads to, the spare left out."""
+    hops = {hop.id: hop for hop in plan.nexthops if hop.ns == ns}
+    return [
+        [str(hops[member].via or hops[member].dev) for member in group.members]
+        for group in plan.groups
+        if group.ns == ns and hops[group.members[0]].version == 4
+    ]
+
+
+def only_group_changes(before, after):
+    """Whether two plans differ in members of groups only."""
+    return {type(change.item) for change in diff(after, before)} <= {NexthopGroup}
+
+
+def test_an_avoided_gateway_leaves_the_group_and_nothing_else_changes(view, make):
+    """Its nexthop objects stay: one replaced group is all that it takes, and all that it takes back."""
+    whole = plan_node(view, make.local("a-n3"))
+    less = plan_node(view, make.local("a-n3", health=Health(avoided_gateways=frozenset({(0, "b", "a-n1")}))))
+
+    assert [sorted(way) for way in ways(whole, "s-000001")] == [["10.1.0.129", "10.1.0.65"]]
+    assert ways(less, "s-000001") == [["10.1.0.129"]]
+    assert all(group.spare for group in less.groups)
+    assert only_group_changes(whole, less)
+
+
+def test_a_gateway_is_avoided_towards_one_cluster_only(view, make):
+    """Reachability is a matter of pairs: health that speaks of another cluster changes nothing here."""
+    other = Health(avoided_gateways=frozenset({(0, "c", "a-n1")}), cut_off=frozenset({(0, "c")}))
+
+    assert plan_node(view, make.local("a-n3", health=other)) == plan_node(view, make.local("a-n3"))
+
+
+def test_all_avoided_is_none_avoided(view, make):
+    """A group is never empty: when nothing may be used, everything is (fail static)."""
+    nodes = frozenset({(0, "b", "a-n1"), (0, "b", "a-n2")})
+
+    assert plan_node(view, make.local("a-n3", health=Health(avoided_gateways=nodes))) == plan_node(
+        view, make.local("a-n3")
+    )
+
+
+def test_an_avoided_tunnel_leaves_its_group(view, make):
+    """On a gateway the other device carries all; the devices, peers and probe routes stay."""
+    whole = plan_node(view, make.local("a-n1", (0, 0), (0, 1)))
+    health = Health(avoided_tunnels=frozenset({(0, "b", 0)}))
+    less = plan_node(view, make.local("a-n1", (0, 0), (0, 1), health=health))
+
+    assert [sorted(way) for way in ways(whole, "t-00")] == [["w0.0", "w0.1"]]
+    assert ways(less, "t-00") == [["w0.1"]]
+    assert only_group_changes(whole, less)
+
+
+def test_pods_of_a_gateway_that_is_cut_off_send_by_the_other_gateways(view, make):
+    """Only the routes of the slice turn, from the trunk to the group that stood by."""
+    whole = plan_node(view, make.local("a-n1", (0, 0), (0, 1)))
+    turned = plan_node(view, make.local("a-n1", (0, 0), (0, 1), health=Health(cut_off=frozenset({(0, "b")}))))
+    turning = {str(change.item.dst): change.item.nexthop for change in diff(turned, whole)}
+
+    assert {type(change.item) for change in diff(turned, whole)} == {Route}
+    assert turning.keys() == {"10.1.64.0/18", "fd01:0:0:4000::/50"}
+    assert set(turning.values()) == {group.id for group in turned.groups if group.ns == "s-000001"}
+    assert ways(turned, "s-000001") == [["10.1.0.129"]]
+
+
+def test_a_cut_off_gateway_without_an_alternative_keeps_its_trunk(view, make):
+    """When the other gateways do not reach the cluster either, own pods' traffic stays where it was."""
+    health = Health(cut_off=frozenset({(0, "b")}), avoided_gateways=frozenset({(0, "b", "a-n2")}))
+
+    assert not diff(
+        plan_node(view, make.local("a-n1", (0, 0), (0, 1), health=health)),
+        plan_node(view, make.local("a-n1", (0, 0), (0, 1))),
+    )
+
+
+def test_packets_of_other_nodes_never_turn_round_on_a_gateway(view, make):
+    """The rule that makes a loop between gateways impossible comes before every rule that accepts."""
+    table = next(t for t in plan_node(view, make.local("a-n1", (0, 0))).tables if t.ns == "s-000001")
+    forward = table.text.partition("chain forward")[2]
+
+    assert forward.index('"vx0" . "vx0"') < forward.index("accept\n")
+
+
+def test_probe_addresses_of_a_devices_peers_differ():
+    """Peers of one device are of different clusters; sets and slots differ as well; all lie in the kept prefix."""
+    found = [probe_address(c, s, j) for c in ("a", "b", "cluster-with-a-long-name") for s in (0, 7) for j in (0, 1, 63)]
+
+    assert len(set(found)) == len(found)
+    assert all(address in PROBE_PREFIX for address in found)
+
+
+def test_pods_can_neither_reach_nor_send_from_probe_addresses(view, make):
+    """Nothing is forwarded to or from them, and they are taken in from tunnels only, to one port."""
+    table = next(t for t in plan_node(view, make.local("a-n1", (0, 0))).tables if t.ns == "t-00")
+    forward, _, entry = table.text.partition("chain input")
+
+    assert forward.index(f"ip6 daddr {PROBE_PREFIX}") < forward.index("accept")
+    assert [line.split()[:2] for line in entry.splitlines() if "accept" in line] == [["iifname", '"w*"']]
+    assert "udp dport 8383 accept" in entry
+
+
+def test_routers_alone_may_probe_over_vxlan(view, make):
+    """The slice's namespace takes probes from the router addresses of this cluster's nodes only, out of VXLAN."""
+    table = next(t for t in plan_node(view, make.local("a-n1", (0, 0))).tables if t.ns == "s-000001")
+    rules = [line.strip() for line in table.text.splitlines() if "udp dport" in line]
+
+    assert rules[0] == 'iifname "vx0" ip saddr { 10.1.0.129, 10.1.0.193 } ip daddr 10.1.0.65 udp dport 8383 accept'
+    assert all(rule.startswith('iifname "vx0"') for rule in rules)
+
+
+def test_a_node_probes_gateways_and_a_gateway_its_tunnels_too(view, make):
+    """Each other gateway once a tunnel set, by its router address; each tunnel by the far end's probe address."""
+    node, gateway = (plan_probes(view, local) for local in (make.local("a-n3"), make.local("a-n1", (0, 0), (0, 1))))
+
+    assert [(t.node, str(t.address), t.spot.ns) for t in node.targets] == [
+        ("a-n1", "10.1.0.65", "s-000001"),
+        ("a-n2", "10.1.0.129", "s-000001"),
+    ]
+    assert [t.node for t in gateway.targets if isinstance(t, GatewayTarget)] == ["a-n2"]
+    assert [(t.device, t.cluster, t.address) for t in gateway.targets if isinstance(t, TunnelTarget)] == [
+        ("w0.0", "b", probe_address("b", 0, 0)),
+        ("w0.1", "b", probe_address("b", 0, 1)),
+    ]
+    assert (node.asked, gateway.asked) == (frozenset(), frozenset({0}))
+    assert len(by_address(gateway.targets)) == 3
+
+
+def test_a_gateway_that_says_it_does_not_get_there_is_avoided(view, make):
+    """Alive is not enough: a-n1 answers, but reaches nobody; a-n2 does."""
+    plan = plan_probes(view, make.local("a-n3"))
+    cut, well = (Line(up=True, rtt_s=0.001, reached=found) for found in (frozenset(), frozenset({digest("b")})))
+
+    health = judge(plan, dict(zip(plan.targets, (cut, well), strict=True)), Health())
+    assert health == Health(avoided_gateways=frozenset({(0, "b", "a-n1")}))
+    assert judge(plan, dict(zip(plan.targets, (cut, cut), strict=True)), health) == Health()
+
+
+def test_a_gateway_that_is_silent_is_worse_than_one_that_does_not_get_there(view, make):
+    """With none that reaches the cluster the living ones stay; with none living everything stays as it is."""
+    plan = plan_probes(view, make.local("a-n3"))
+    dead, cut = Line(up=False, rtt_s=0.001), Line(up=True, rtt_s=0.001)
+    health = judge(plan, dict(zip(plan.targets, (dead, cut), strict=True)), Health())
+
+    assert health == Health(avoided_gateways=frozenset({(0, "b", "a-n1")}))
+    assert judge(plan, dict(zip(plan.targets, (dead, dead), strict=True)), health) == health
+
+
+def test_a_tunnel_whose_far_end_is_not_heard_by_its_cluster_is_down(view, make):
+    """The far gateway lost its inside: its tunnel is healthy and useless."""
+    plan = plan_probes(view, make.local("a-n1", (0, 0), (0, 1)))
+    lines = {target: Line(up=True, proved=True, heard_inside=True) for target in plan.targets}
+    first, second = [target for target in plan.targets if isinstance(target, TunnelTarget)]
+    lines[first] = Line(up=True, proved=True, heard_inside=False)
+
+    assert judge(plan, lines, Health()).avoided_tunnels == {(0, "b", 0)}
+    assert reached(plan, lines, 0) == {digest("b")}
+    lines[second] = Line(up=False)
+    assert judge(plan, lines, Health()) == Health(
+        avoided_tunnels=frozenset({(0, "b", 1)}), cut_off=frozenset({(0, "b")})
+    )
+    assert reached(plan, lines, 0) == frozenset()
+
+
+def test_an_assumption_is_not_announced(view, make):
+    """A gateway that has just started uses its tunnels, but promises nothing before they have answered."""
+    plan = plan_probes(view, make.local("a-n1", (0, 0), (0, 1)))
+    lines = {target: Line(up=True) for target in plan.targets}
+
+    assert judge(plan, lines, Health()) == Health()
+    assert reached(plan, lines, 0) == frozenset()
+
+
+def test_nexthop_objects_have_a_spare_each(view, make):
+    """Two of every member, whether it is used or not, so that no change has to make one first."""
+    hops = [hop for hop in plan_node(view, make.local("a-n3")).nexthops if isinstance(hop, Nexthop)]
+
+    assert len(hops) == 2 * 2 * 2
