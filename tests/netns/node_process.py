@@ -9,19 +9,26 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import select
 import socket
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
+from slicer.agent.changes import Changes
+from slicer.agent.health import HealthProber
+from slicer.agent.reconciler import Reconciler
 from slicer.kernel import netns
 from slicer.kernel.dataplane import DataPlane
 from slicer.kernel.keys import Keys
+from slicer.kernel.linkwatch import LinkWatch
 from slicer.kernel.wireguard import WireGuard
 from slicer.kernel.wireguard_choice import choose, kernel_can
 from slicer.kernel.wireguard_go import find_program
+from slicer.plan.dataplane import Health, LocalState
 
 STATE, RUN = Path("/run/slicer-state"), Path("/run/slicer")
 
@@ -56,6 +63,67 @@ class Node:
         if choice not in self._wireguards:
             self._wireguards[choice] = choose(choice, keys.public_of, RUN / "wireguard")
         return getattr(self._wireguards[choice], method)(*arguments)
+
+    def guard(self, view: object, local: LocalState) -> None:
+        """Run what an agent runs to keep the data plane alive: reconciler, link watch and prober; `see` changes it."""
+        self.view, self.local = view, local
+        self.bell = Changes()
+        self.prober = HealthProber(dataplane=self.dataplane, changed=self.bell.ring)
+        self.reconciler = Reconciler(
+            dataplane=self.dataplane,
+            view=lambda: self.view,
+            local=lambda _: replace(self.local, health=self.prober.health),
+            changed=self.bell,
+            reconciled=self.prober.reconciled,
+        )
+        links = LinkWatch(self.bell.ring)
+        for loop in (self.reconciler.run_forever, links.run_forever, self.prober.run_forever):
+            threading.Thread(target=loop, daemon=True).start()
+
+    def see(self, view: object, local: LocalState) -> None:
+        """What the node knows from now on."""
+        self.view, self.local = view, local
+        self.bell.ring()
+
+    def health(self) -> Health:
+        """What the prober says now."""
+        return self.prober.health
+
+    def lines(self) -> dict[str, tuple[bool, bool]]:
+        """Of each gateway and tunnel that is probed: whether it is up, and whether by its own answers."""
+        return {
+            getattr(target, "node", None) or f"{target.device} to {target.cluster}": (line.up, line.proved)
+            for target, line in self.prober._lines.copy().items()
+        }
+
+    def echo(self, ns: str, address: str, port: int) -> None:
+        """Send each datagram to this address back, for the rest of the node's life."""
+        server = netns.socket_in(f"/run/netns/{ns}", socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind((address, port))
+        threading.Thread(target=_send_back, args=(server,), daemon=True).start()
+
+    def stream(self, ns: str, target: str, port: int, flows: int, interval_s: float) -> None:
+        """Start UDP flows from ports of their own to an echo; `streamed` ends them and tells."""
+        self._flows = Flows(ns, target, port, flows, interval_s)
+
+    def progress(self) -> list[int]:
+        """How many packets of each flow came back so far."""
+        return [len(flow.heard_at) for flow in self._flows.flows]
+
+    def streamed(self) -> list[list[float]]:
+        """For each flow when its packets came back, seconds of the monotonic clock; it sends no more."""
+        return self._flows.stop()
+
+    def datagrams(self, ns: str, address: str, port: int, number: int) -> None:
+        """Send so many datagrams from the same port to this address."""
+        with netns.socket_in(f"/run/netns/{ns}", socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.bind(("", port))
+            for _ in range(number):
+                client.sendto(bytes(40), (address, port))
+
+    def clock(self) -> float:
+        """The monotonic clock."""
+        return time.monotonic()
 
     def run(self, command: str, ns: str = "", check: bool = True) -> str:
         """What a shell command writes, run in one of the node's namespaces."""
@@ -146,6 +214,56 @@ class Node:
         """Names in a directory of the node; none if it does not exist."""
         path = Path(directory)
         return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+
+
+class Flow:
+    """One UDP socket."""
+
+    def __init__(self, ns: str, target: tuple[str, int]) -> None:
+        self.socket = netns.socket_in(f"/run/netns/{ns}", socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.connect(target)
+        self.socket.setblocking(False)
+        self.heard_at: list[float] = []
+
+
+class Flows:
+    """Several flows from one thread, so that a loaded machine delays all of them alike."""
+
+    def __init__(self, ns: str, target: str, port: int, number: int, interval_s: float) -> None:
+        self.flows = [Flow(ns, (target, port)) for _ in range(number)]
+        self._interval_s = interval_s
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> list[list[float]]:
+        self._ending.set()
+        self._thread.join()
+        for flow in self.flows:
+            flow.socket.close()
+        return [flow.heard_at for flow in self.flows]
+
+    def _run(self) -> None:
+        sockets = {flow.socket: flow for flow in self.flows}
+        due = time.monotonic()
+        while not self._ending.is_set():
+            ready, _, _ = select.select(list(sockets), [], [], max(0.0, due - time.monotonic()))
+            for one in ready:
+                with contextlib.suppress(OSError):  # an ICMP error: nothing came back
+                    one.recv(2048)
+                    sockets[one].heard_at.append(time.monotonic())
+            if time.monotonic() >= due:
+                due = max(due + self._interval_s, time.monotonic())
+                for one in sockets:
+                    with contextlib.suppress(OSError):
+                        one.send(bytes(32))
+
+
+def _send_back(server: socket.socket) -> None:
+    while True:
+        data, sender = server.recvfrom(2048)
+        with contextlib.suppress(OSError):
+            server.sendto(data, sender)
 
 
 def _answer(server: socket.socket, ns: str) -> None:

@@ -1,0 +1,190 @@
+"""Gateways, tunnels and links that die under running flows, and come back; each node decides for itself.
+
+    one (a-n3) -- VXLAN -- a-n1, a-n2 == four tunnels == b-n1, b-n2 -- VXLAN -- two (b-n3)
+
+The network is drawn in guarded.py. Nothing here asserts how long anything took: tests/bench/failover.py measures that.
+"""
+
+from __future__ import annotations
+
+import pytest
+from guarded import GATEWAYS, Guarded, until
+
+pytestmark = pytest.mark.root
+
+MUTE = (
+    "nft 'add table inet mute; add chain inet mute out { type filter hook postrouting priority 0; };"
+    ' add rule inet mute out oifname "w*" drop\''
+)
+"""Another table than ours, so that the reconcile leaves it alone: nothing enters the tunnels any more."""
+KILL = "kill -9 $(pidof wireguard-go)"
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    """Two clusters of three nodes, two of them gateways, that look after themselves."""
+    network = Guarded()
+    try:
+        network.start()
+        yield network
+    finally:
+        network.stop()
+
+
+@pytest.fixture
+def flows(guarded):
+    """Twelve UDP flows from one to two, while the test runs; every group is full before and after."""
+    guarded.settled()
+    guarded.start_flows()
+    yield guarded
+    guarded.end_flows()
+    guarded.settled()
+
+
+def carriers(guarded, before, least=300):
+    """Gateways of cluster a that sent more than `least` packets of the pods since `before`."""
+    after = carried(guarded)
+    return {node for node in before if after[node] - before[node] > least}
+
+
+def carried(guarded):
+    """Of each gateway of cluster a the pods' packets that went into its tunnels so far: probes are not forwarded."""
+    return {node: guarded.forwarded(node) for node in ("a-n1", "a-n2")}
+
+
+def test_a_killed_wireguard_go_is_left_restarted_and_taken_back(flows):
+    """Flows go on by the other gateway; the daemons come back by themselves; all groups are full again."""
+    daemons = flows.net.nodes["a-n1"].machine.run("pidof wireguard-go").split()
+    flows.net.nodes["a-n1"].machine.run(KILL)
+    flows.all_go_on("flows after a killed process")
+    flows.settled()
+
+    assert not set(daemons) & set(flows.net.nodes["a-n1"].machine.run("pidof wireguard-go").split())
+    flows.all_go_on("flows after its return")
+
+
+@pytest.mark.parametrize("node", ["a-n1", "b-n2"])
+def test_a_gateway_that_loses_its_link_is_left_by_both_clusters(flows, node):
+    """Its own nodes and the other cluster's gateways leave it; flows go on; it returns with its link."""
+    cluster = node[0]
+    far = ("b-n1", "b-n2") if cluster == "a" else ("a-n1", "a-n2")
+    flows.link(node, "down")
+    try:
+        until(lambda: flows.groups(f"{cluster}-n3", "s-000001") == [1, 1], "the nodes have left it")
+        until(lambda: all(flows.groups(other, "t-00") == [1, 1] for other in far), "the other cluster has left it")
+        flows.all_go_on("flows without it")
+    finally:
+        flows.link(node, "up")
+
+    flows.settled()
+    flows.all_go_on("flows after its return")
+
+
+def test_busy_flows_do_not_move_when_a_gateway_comes_back(flows):
+    """What had to move to the other gateway stays there, though the group is full again: moving is not free of risk."""
+    flows.link("a-n1", "down")
+    until(lambda: flows.groups("a-n3", "s-000001") == [1, 1], "the node has left it")
+    flows.all_go_on("flows by the other one")
+    flows.link("a-n1", "up")
+    flows.settled()
+    before = carried(flows)
+    for _ in range(5):
+        flows.all_go_on("flows after its return")
+
+    assert carriers(flows, before) == {"a-n2"}
+
+
+def test_flows_of_a_healthy_gateway_keep_their_path(guarded):
+    """A flow that never used the dead gateway crosses the other one as before, and loses no packet on the way."""
+    guarded.settled()
+    guarded.start_flows(1)
+    try:
+        before = carried(guarded)
+        for _ in range(5):
+            guarded.all_go_on("one flow")
+        used = carriers(guarded, before, 50)
+        (other,) = {"a-n1", "a-n2"} - used
+        guarded.link(other, "down")
+        until(lambda: guarded.groups("a-n3", "s-000001") == [1, 1], "the node has left the other one")
+        guarded.link(other, "up")
+        guarded.settled()
+        after = carried(guarded)
+        for _ in range(5):
+            guarded.all_go_on("one flow")
+        carrying = carriers(guarded, after, 50)
+    finally:
+        guarded.link("a-n1", "up")
+        guarded.link("a-n2", "up")
+        guarded.end_flows()
+
+    assert len(used) == 1
+    assert carrying == used
+
+
+def test_all_gateways_gone_and_back(flows):
+    """With no gateway left nothing is torn down; when they are back everything runs, without a controller."""
+    for node in ("b-n1", "b-n2"):
+        flows.link(node, "down")
+    try:
+        until(
+            lambda: all(not any(up for up, _ in tunnels(flows, node)) for node in ("a-n1", "a-n2")),
+            "all tunnels are down",
+        )
+        routes = flows.net.nodes["a-n3"].machine.run("ip route show 10.77.64.0/18", "s-000001")
+    finally:
+        for node in ("b-n1", "b-n2"):
+            flows.link(node, "up")
+    flows.settled()
+
+    assert "nhid" in routes
+    flows.all_go_on("flows after the return of the whole cluster")
+
+
+def tunnels(guarded, node):
+    """The states of the tunnels of a gateway."""
+    return [line for name, line in guarded.lines(node).items() if name.startswith("w")]
+
+
+def test_own_pods_of_a_cut_off_gateway_go_by_the_other_one(guarded):
+    """A gateway without tunnels sends what its own pods send to the other gateway, and nobody else's packets."""
+    guarded.settled()
+    machine, pod = guarded.net.nodes["a-n1"].machine, guarded.pods["a-n1"]
+    target = guarded.pods["b-n3"].address(4)
+    machine.run(MUTE, "t-00")
+    try:
+        until(lambda: machine("health").cut_off, "it knows that it is cut off")
+        until(lambda: "nhid" in machine.run("ip route show 10.77.64.0/18", "s-000001"), "its pods' routes have turned")
+        reached = pod.ping(target, tries=20, wait=1)
+    finally:
+        machine.run("nft delete table inet mute", "t-00")
+    guarded.settled()
+
+    assert reached
+    assert "dev tk0" in machine.run("ip route show 10.77.64.0/18", "s-000001")
+
+
+def test_pods_reach_no_probe(guarded):
+    """A pod that sends to a probe's address or port, even from the probes' port, is not answered and not let in."""
+    pod, far = guarded.pods["a-n1"], guarded.net.nodes["a-n2"]
+    own = pod.node.machine.run("ip -6 -o address show dev lo scope global", "t-00").split()[3].partition("/")[0]
+    pod.run(f"ip -6 route add {own} via fe80::1 dev net1 onlink")
+    router = guarded.net.node_blocks(guarded.net.slices["red"], far)[0].network_address + 1
+    before = refused(far)
+    pod.node.machine("datagrams", pod.name, str(router), 8383, 5)
+    until(lambda: refused(far) == before + 5, "the other node's filter has dropped them")
+
+    assert not pod.ping(own, wait=1)
+    assert guarded.all_up()
+
+
+def refused(node):
+    """Packets that the filter of the slice's namespace on a node dropped because they do not belong there."""
+    words = node.machine.run("nft list counter inet slicer foreign", "s-000001")
+    return int(words.split("packets ")[1].split()[0])
+
+
+def test_every_group_of_every_gateway_is_full_at_rest(guarded):
+    """Nothing is avoided while nothing is wrong."""
+    guarded.settled()
+
+    assert [guarded.groups(node, "t-00") for node in GATEWAYS] == [[2, 2]] * len(GATEWAYS)
