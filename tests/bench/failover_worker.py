@@ -1,0 +1,90 @@
+"""Inside a pod: an echo, or flows to one.
+
+    python -m tests.bench.failover_worker echo|flows ADDRESS FLOWS SPACING
+
+Says one line of JSON when it is ready and one for each line that it reads: `look` or `end`.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+PORT = 7007
+BUFFER_BYTES = 4 << 20
+"""Of each socket: with the usual 200 KiB a process that is held up for 70 ms would lose packets itself."""
+
+
+def main() -> None:
+    """Does its role until the input ends."""
+    role, address, flows, spacing_s = sys.argv[1:]
+    if role == "echo":
+        _echo(address)
+    else:
+        _flows(address, int(flows), float(spacing_s))
+
+
+def _say(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def _echo(address: str) -> None:
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+    server.bind((address, PORT))
+    _say("ready")
+    while True:
+        data, sender = server.recvfrom(2048)
+        with suppress(OSError):
+            server.sendto(data, sender)
+
+
+def _flows(address: str, number: int, spacing_s: float) -> None:
+    sockets = [_connected(address) for _ in range(number)]
+    sent_at: list[float] = []
+    heard_at: dict[socket.socket, dict[int, float]] = {one: {} for one in sockets}
+    threading.Thread(target=_answer, args=(sent_at, heard_at), daemon=True).start()
+    _say("ready")
+    due = time.monotonic()
+    while True:
+        ready, _, _ = select.select(sockets, [], [], max(0.0, due - time.monotonic()))
+        now = time.monotonic()
+        for one in ready:
+            with suppress(OSError):  # an ICMP error: nothing came back
+                heard_at[one][int.from_bytes(one.recv(2048)[:8], "big")] = now
+        if now >= due:
+            due = max(due + spacing_s, now)
+            packet = len(sent_at).to_bytes(8, "big") + bytes(56)
+            sent_at.append(now)
+            for one in sockets:
+                with suppress(OSError):
+                    one.send(packet)
+
+
+def _connected(address: str) -> socket.socket:
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+    one.connect((address, PORT))
+    one.setblocking(False)
+    return one
+
+
+def _answer(sent_at: list[float], heard_at: dict[socket.socket, dict[int, float]]) -> None:
+    for line in sys.stdin:
+        found = [times.copy() for times in heard_at.values()]
+        if line.strip() == "end":
+            lost_at = [[at for number, at in enumerate(sent_at.copy()) if number not in times] for times in found]
+            _say({"heard_at": [sorted(times.values()) for times in found], "lost_at": lost_at})
+        else:
+            _say({"now": time.monotonic(), "counts": [len(times) for times in found]})
+
+
+if __name__ == "__main__":
+    main()
