@@ -68,7 +68,7 @@ class Agent:
         self._follower = Follower(identity, "/v1/views/node", settings.state / "view.json", self._on_view)
         self._reporter = Reporter(identity, "/v1/reports/node")
         self._sandboxes = sandbox_source(settings, self._pods_bell)
-        self._health = HealthProber(dataplane=self._dataplane, changed=self._on_health, pace=settings.pace)
+        self._health = self._health_prober()
         self._reconciler = Reconciler(
             dataplane=self._dataplane,
             view=self._view_or_none,
@@ -140,6 +140,14 @@ class Agent:
             node=self._node,
             changed=self._pods_bell,
             settle=self._calm.wait,
+        )
+
+    def _health_prober(self) -> HealthProber:
+        return HealthProber(
+            dataplane=self._dataplane,
+            changed=self._on_health,
+            pace=self._settings.pace,
+            acting=self._settings.failover,
         )
 
     def _on_starved(self) -> None:

@@ -10,9 +10,11 @@ until a reconcile that began after that has.
 
 from __future__ import annotations
 
+import os
 import secrets
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -25,8 +27,21 @@ from slicer.model.attachments import TunnelHealth
 from slicer.model.documents import Documents
 from slicer.model.names import Address
 from slicer.plan.dataplane import Health, LocalState
-from slicer.plan.probe_targets import ProbePlan, Spot, Target, TunnelTarget, by_address, judge, plan_probes, reached
-from slicer.plan.probing import Kind, Line, Message, Pace, decode, encode
+from slicer.plan.probe_targets import (
+    ProbePlan,
+    Spot,
+    Target,
+    TunnelTarget,
+    by_address,
+    concerned,
+    ends_of,
+    judge,
+    passed_on,
+    plan_probes,
+    reached,
+    told_of,
+)
+from slicer.plan.probing import Kind, Line, Message, Pace, decode, encode, statistics
 
 FOLLOW_S = 1.0
 """How often missing sockets are tried again."""
@@ -34,6 +49,8 @@ ASKER_S = 10.0
 """A node that probed within this time is told news."""
 RTT_MAX_S = 5.0
 """An answer that comes later is none."""
+NICENESS = -10
+"""Of this thread: it needs little, but a node that is busy with other things must not look dead to the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +74,11 @@ class _Announcement:
 class HealthProber:
     """`run_forever` in a thread of its own; `reconciled` and `health` from any thread."""
 
-    def __init__(self, *, dataplane: DataPlane, changed: Callable[[], None], pace: Pace | None = None) -> None:
-        self._dataplane, self._changed, self._pace = dataplane, changed, pace or Pace()
+    def __init__(
+        self, *, dataplane: DataPlane, changed: Callable[[], None], pace: Pace | None = None, acting: bool = True
+    ) -> None:
+        """One that is not `acting` probes, answers and tells as others do, and leaves the groups as they are."""
+        self._dataplane, self._changed, self._pace, self._acting = dataplane, changed, pace or Pace(), acting
         self._sockets = Sockets()
         self._poll: dict[int, ProbeSocket | LinkEvents] = {}
         self._wake, self._awake = socket.socketpair()
@@ -70,7 +90,6 @@ class HealthProber:
         self._by_address: dict[tuple[Spot, Address], Target] = {}
         self._lines: dict[Target, Line] = {}
         self._due: dict[Target, float] = {}
-        self._sequence = 0
         self._gone: dict[Target, float] = {}
         """Tunnels whose device went away, and when: down until a reconcile has read them back."""
         self._ready = False
@@ -95,10 +114,27 @@ class HealthProber:
             for target, line in self._lines.copy().items()
             if isinstance(target, TunnelTarget)
         }
-        return tuple(_with_line(one, lines.get((one.tunnel_set, one.remote_cluster, one.index))) for one in tunnels)
+        return tuple(
+            self._with_line(one, lines.get((one.tunnel_set, one.remote_cluster, one.index))) for one in tunnels
+        )
+
+    def _with_line(self, tunnel: TunnelHealth, line: Line | None) -> TunnelHealth:
+        if line is None:
+            return tunnel
+        found = statistics(line, self._pace)
+        return replace(
+            tunnel,
+            up=line.up and line.heard_inside,
+            rtt_us=found.rtt_us,
+            rtt_p99_us=found.rtt_p99_us,
+            jitter_us=found.jitter_us,
+            loss_percent=found.loss_percent,
+        )
 
     def run_forever(self) -> None:
         """Probe, listen and judge for ever."""
+        with suppress(OSError):  # without CAP_SYS_NICE it runs as everything else does
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         said = log.Repeated()
         while True:
             try:
@@ -174,13 +210,28 @@ class HealthProber:
                 continue
             if message.kind is Kind.PROBE:
                 self._answer(heard, sender, message)
-            if target is None or target in self._gone:
-                continue
+            if message.kind is Kind.BROKEN:
+                self._pass_on(heard.spot.tunnel_set, message)
+            elif target is not None and target not in self._gone:
+                self._learn(target, message)
+
+    def _learn(self, target: Target, message: Message) -> None:
+        if message.kind is Kind.REPLY:
             rtt_s = (time.monotonic_ns() - message.sent_ns) / 1e9
-            if message.kind is Kind.REPLY and 0 <= rtt_s < RTT_MAX_S:
+            if 0 <= rtt_s < RTT_MAX_S:
                 self._note(target, self._lines[target].heard(self._pace, message, rtt_s))
-            elif message.kind is not Kind.REPLY and (message.kind is Kind.NEWS or isinstance(target, TunnelTarget)):
-                self._note(target, self._lines[target].told(message))
+        elif message.kind is Kind.NEWS or isinstance(target, TunnelTarget):
+            self._note(target, self._lines[target].told(message))
+
+    def _pass_on(self, number: int, message: Message) -> None:
+        """Leave own tunnels that have ended at the other side; tell the far ends of the others."""
+        for ends in message.broken:
+            own = concerned(self._plan, number, ends)
+            other = passed_on(self._plan, number, ends)
+            if own is not None:
+                self._note(own, self._lines[own].cut(time.monotonic()))
+            elif other is not None:
+                self._send(other, Message(kind=Kind.BROKEN, broken=(ends,)))
 
     def _answer(self, heard: ProbeSocket, sender: Address, message: Message) -> None:
         if not heard.spot.ns.startswith("t-"):
@@ -196,40 +247,49 @@ class HealthProber:
         return Message(kind=kind, heard_inside=said.heard_inside, reached=said.reached)
 
     def _lose(self, ns: str, devices: set[str]) -> None:
+        """Others are told before anything else: each millisecond costs packets that they send here."""
         now = time.monotonic()
         for target in self._plan.targets:
             if isinstance(target, TunnelTarget) and target.spot.ns == ns and target.device in devices:
+                word = Message(kind=Kind.BROKEN, broken=(ends_of(self._plan, target),))
+                for other in told_of(self._plan, target):
+                    self._send(other, word)
                 self._note(target, self._lines[target].cut(now))
                 self._gone[target] = now
 
     def _probe(self, target: Target, now: float) -> None:
-        self._note(target, self._lines[target].sending(self._pace, now))
+        line = self._lines[target].sending(self._pace, now, now - self._due[target])
+        self._note(target, line)
         self._due[target] = now + self._pace.interval_s * (0.9 + secrets.randbelow(201) / 1000)
+        probe = self._message(target.spot.tunnel_set, Kind.PROBE)
+        self._send(target, replace(probe, sequence=line.sent & 0xFFFFFFFF, sent_ns=time.monotonic_ns()))
+
+    def _send(self, target: Target, message: Message) -> None:
         sending = self._sockets.at(target.spot)
         if sending is not None:
-            self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-            probe = self._message(target.spot.tunnel_set, Kind.PROBE)
-            data = encode(replace(probe, sequence=self._sequence, sent_ns=time.monotonic_ns()))
-            sending.send(data, target.address)
+            sending.send(encode(message), target.address)
 
     def _note(self, target: Target, line: Line) -> None:
         self._news |= _verdict(line) != _verdict(self._lines[target])
         self._lines[target] = line
 
     def _act(self) -> None:
-        """Own groups first, others after: what is announced works already."""
+        """What works no more is announced first, then own groups change, then what works again is announced."""
         now = time.monotonic()
         if self._news:
             self._news = False
+            found = {n: reached(self._plan, self._lines, n) for n in self._gateway_of()}
+            self._reached = {n: found[n] & self._reached.get(n, frozenset()) for n in found}
+            self._announce(now)
             self._switch()
-            self._reached = {n: reached(self._plan, self._lines, n) for n in self._gateway_of()}
+            self._reached = found
         self._announce(now)
 
     def _gateway_of(self) -> set[int]:
         return {target.spot.tunnel_set for target in self._plan.targets if isinstance(target, TunnelTarget)}
 
     def _switch(self) -> None:
-        health = judge(self._plan, self._lines, self.health)
+        health = judge(self._plan, self._lines, self.health) if self._acting else self.health
         if health != self.health and self._now is not None:
             before, self.health = self.health, health
             local = replace(self._now.local, attachments=())
@@ -262,13 +322,6 @@ class HealthProber:
 def _verdict(line: Line) -> tuple[object, ...]:
     """What a judgement depends on."""
     return (line.up, line.proved, line.answered_ever, line.heard_inside, line.reached)
-
-
-def _with_line(tunnel: TunnelHealth, line: Line | None) -> TunnelHealth:
-    if line is None:
-        return tunnel
-    rtt_us = None if line.rtt_s is None else round(line.rtt_s * 1e6)
-    return replace(tunnel, up=line.up and line.heard_inside, rtt_us=rtt_us)
 
 
 def _in_words(health: Health) -> dict[str, list[str]]:

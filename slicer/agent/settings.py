@@ -34,6 +34,7 @@ class Settings:
     cri_sockets: tuple[Path, ...] = ()
     """Where the container runtime may listen; empty where sandboxes are files (the lab)."""
     pace: Pace = field(default_factory=Pace)
+    failover: bool = True
 
     def __post_init__(self) -> None:
         check_subdomain("node name", self.node)
@@ -62,6 +63,7 @@ def parse_settings(given: argparse.Namespace) -> Settings:
         gateway=not given.no_gateway,
         cri_sockets=tuple(given.cri_socket),
         pace=Pace(interval_s=given.probe_interval_ms / 1000, losses=given.probe_losses),
+        failover=not given.no_failover,
     )
 
 
@@ -91,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--probe-interval-ms", type=int, default=100, help="of gateways and tunnels (default %(default)s)")
     top.add_argument("--probe-losses", type=int, default=3, help="lost probes that take one out (default %(default)s)")
+    top.add_argument("--no-failover", action="store_true", help="probe and answer, but take nothing out of the paths")
     commands = top.add_subparsers(dest="command", metavar="cleanup")
     cleanup = commands.add_parser("cleanup", help="remove everything of ours from the kernel and end all attachments")
     cleanup.add_argument("--purge", action="store_true", help="also forget identity, keys and view")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from slicer.cli.quantities import format_age, format_bytes, format_rate
+from slicer.cli.quantities import format_age, format_bytes, format_rate, format_rtt
 from slicer.cli.words import format_gateways, format_labels, format_ports
 
 Resource = dict[str, Any]
@@ -165,6 +165,17 @@ def tunnel_state(resource: Resource, now: float) -> str:
     if last is None:
         return "down"
     return "up" if now - last <= HANDSHAKE_FRESH_S else "stale"
+
+
+def rtt(field: str) -> Cell:
+    """A round trip of the spec in milliseconds."""
+    return lambda resource, _: format_rtt(reach(resource, "spec", field))
+
+
+def loss(resource: Resource, _: float) -> str:
+    """Of the last hundred probes."""
+    percent = reach(resource, "spec", "loss_percent")
+    return "-" if percent is None else f"{percent} %"
 
 
 def handshake(resource: Resource, now: float) -> str:

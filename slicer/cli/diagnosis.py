@@ -99,14 +99,20 @@ def _tunnels(snapshot: Snapshot, now: float) -> Iterator[Problem]:
     for one in snapshot["tunnels"]:
         if col.tunnel_state(one, now) == "up":
             continue
-        last = col.handshake(one, now)
         ends = f"{col.tunnel_from(one, now)} → {col.tunnel_to(one, now)}"
         endpoint = reach(one, "spec", "endpoint")
         where = f"{endpoint} (UDP)" if endpoint else "the other end, whose address is not known yet,"
         yield Problem(
-            what=f"tunnel {ends}: {'no handshake yet' if last == 'never' else f'last handshake {last}'}",
+            what=f"tunnel {ends}: {_silence(one, now)}",
             cure=f"can {one['spec']['node']} reach {where}? Is slicer-agent running on {one['spec']['remote_node']}?",
         )
+
+
+def _silence(tunnel: Resource, now: float) -> str:
+    last = col.handshake(tunnel, now)
+    if last == "never":
+        return "no handshake yet"
+    return f"last handshake {last}" if reach(tunnel, "spec", "up") is None else "probes do not come back"
 
 
 def _slices(snapshot: Snapshot) -> Iterator[Problem]:

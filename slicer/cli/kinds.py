@@ -142,13 +142,17 @@ TUNNELS = Kind(
         ("FROM", col.tunnel_from),
         ("TO", col.tunnel_to),
         ("STATE", col.tunnel_state),
+        ("RTT", col.rtt("rtt_us")),
+        ("P99", col.rtt("rtt_p99_us")),
+        ("LOSS", col.loss),
         ("HANDSHAKE", col.handshake),
         ("RECEIVED", col.size("rx_bytes")),
         ("SENT", col.size("tx_bytes")),
+        ("JITTER", col.rtt("jitter_us")),
         ("SET", col.spec("tunnel_set")),
         ("INDEX", col.spec("index")),
         ("ENDPOINT", col.spec("endpoint")),
-        wide=3,
+        wide=4,
     ),
 )
 MEMBERS = Kind(

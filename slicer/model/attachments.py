@@ -133,7 +133,12 @@ class TunnelHealth:
     up: bool | None = None
     """Probes pass through it and the other end hears its own cluster; None where nothing was probed."""
     rtt_us: int | None = None
-    """Of the probes, smoothed, in microseconds; None while nothing has come back."""
+    """Median of the last hundred answers to probes, in microseconds; None while nothing has come back."""
+    rtt_p99_us: int | None = None
+    jitter_us: int | None = None
+    """Mean difference between round trips that follow each other."""
+    loss_percent: int | None = None
+    """Of the last hundred probes; None before there were any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

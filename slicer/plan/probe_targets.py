@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from slicer.model.documents import Documents
+from slicer.model.clusters import Gateway
+from slicer.model.documents import Documents, of_kind
 from slicer.model.names import Address
 from slicer.plan.dataplane_topology import (
     Health,
@@ -21,7 +22,7 @@ from slicer.plan.dataplane_topology import (
     tunnel_ns,
 )
 from slicer.plan.dataplane_tunnel import own_probe_address, peers_of, probe_address
-from slicer.plan.probing import Line, choose, digest
+from slicer.plan.probing import Ends, Line, choose, digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class GatewayTarget:
     spot: Spot
     address: Address
     node: str
+    slot: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,22 +73,28 @@ class ProbePlan:
     """(tunnel set, remote cluster) of all slices of this node."""
     asked: frozenset[int] = frozenset()
     """Tunnel sets whose gateway this node is and for which other nodes of its cluster probe it."""
+    cluster: str = ""
+    slots: tuple[tuple[int, int], ...] = ()
+    """(tunnel set, slot) of this node, where it is a gateway."""
 
 
 def plan_probes(view: Documents, local: LocalState) -> ProbePlan:
     """Every node: the other gateways of its cluster, once a tunnel set. A gateway: all tunnels as well."""
     topology = topology_of(view, local)
     inside = [spot for here in topology.slices for spot in _inside(here)]
+    slots = {(g.tunnel_set, g.node): g.slot for g in of_kind(view, Gateway) if g.cluster == local.cluster}
     tunnels = sorted(_tunnels(topology, local), key=lambda t: (t.spot.tunnel_set, t.index, t.cluster))
     gateways: dict[tuple[int, str], GatewayTarget] = {}
     for here in topology.slices:
-        for target in _gateways(here):
+        for target in _gateways(here, slots):
             gateways.setdefault((here.tunnel_set, target.node), target)
     return ProbePlan(
         spots=tuple(sorted({*inside, *(target.spot for target in tunnels)}, key=_place)),
         targets=(*(gateways[key] for key in sorted(gateways)), *tunnels),
         remotes=tuple(sorted({(here.tunnel_set, r.cluster) for here in topology.slices for r in here.remotes})),
         asked=frozenset(here.tunnel_set for here in topology.slices if here.slot is not None and _asks(here)),
+        cluster=local.cluster,
+        slots=tuple(sorted({(here.tunnel_set, here.slot) for here in topology.slices if here.slot is not None})),
     )
 
 
@@ -105,12 +113,13 @@ def _asks(here: SliceHere) -> bool:
     return any(router.version in mine for node in here.neighbours for router in node.routers)
 
 
-def _gateways(here: SliceHere) -> Iterator[GatewayTarget]:
+def _gateways(here: SliceHere, slots: Mapping[tuple[int, str], int]) -> Iterator[GatewayTarget]:
     sources = {spot.address.version: spot for spot in _inside(here)}
     for node in here.neighbours:
         address = next((router for router in node.routers if router.version in sources), None)
         if node.node in here.gateways and address is not None:
-            yield GatewayTarget(spot=sources[address.version], address=address, node=node.node)
+            slot = slots[here.tunnel_set, node.node]
+            yield GatewayTarget(spot=sources[address.version], address=address, node=node.node, slot=slot)
 
 
 def _tunnels(topology: Topology, local: LocalState) -> Iterator[TunnelTarget]:
@@ -154,6 +163,53 @@ def reached(plan: ProbePlan, lines: Mapping[Target, Line], tunnel_set: int) -> f
         and lines[target].up
         and lines[target].heard_inside
     )
+
+
+def ends_of(plan: ProbePlan, target: TunnelTarget) -> Ends:
+    """An own tunnel as others are told of it."""
+    slot = dict(plan.slots)[target.spot.tunnel_set]
+    return Ends(near=digest(plan.cluster), near_slot=slot, far=digest(target.cluster), far_slot=target.index)
+
+
+def told_of(plan: ProbePlan, broken: TunnelTarget) -> tuple[Target, ...]:
+    """Who can pass on that an own tunnel has ended: this cluster's other gateways, and the far cluster's."""
+    return tuple(
+        target
+        for target in plan.targets
+        if target != broken
+        and target.spot.tunnel_set == broken.spot.tunnel_set
+        and (isinstance(target, GatewayTarget) or target.cluster == broken.cluster)
+    )
+
+
+def concerned(plan: ProbePlan, tunnel_set: int, ends: Ends) -> TunnelTarget | None:
+    """The own tunnel that somebody else says has ended at the other side; None if it is not ours."""
+    if (ends.far, ends.far_slot) != _self(plan, tunnel_set):
+        return None
+    return _tunnel(plan, tunnel_set, (ends.near, ends.near_slot))
+
+
+def passed_on(plan: ProbePlan, tunnel_set: int, ends: Ends) -> Target | None:
+    """Whom to tell of a tunnel between two others: its far end, by an own tunnel or inside this cluster.
+
+    The one told is the last: word of a tunnel goes over one gateway in between, and cannot go round.
+    """
+    mine, _ = _self(plan, tunnel_set)
+    if ends.near == mine:
+        return _tunnel(plan, tunnel_set, (ends.far, ends.far_slot))
+    if ends.far != mine or concerned(plan, tunnel_set, ends):
+        return None
+    near = (t for t in plan.targets if isinstance(t, GatewayTarget) and t.spot.tunnel_set == tunnel_set)
+    return next((target for target in near if target.slot == ends.far_slot), None)
+
+
+def _self(plan: ProbePlan, tunnel_set: int) -> tuple[bytes, int | None]:
+    return digest(plan.cluster), dict(plan.slots).get(tunnel_set)
+
+
+def _tunnel(plan: ProbePlan, tunnel_set: int, far: tuple[bytes, int]) -> TunnelTarget | None:
+    own = (t for t in plan.targets if isinstance(t, TunnelTarget) and t.spot.tunnel_set == tunnel_set)
+    return next((target for target in own if (digest(target.cluster), target.index) == far), None)
 
 
 def _far(plan: ProbePlan, lines: Mapping[Target, Line], pair: tuple[int, str]) -> dict[int, Line]:

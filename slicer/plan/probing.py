@@ -17,6 +17,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from itertools import pairwise
 from typing import TypeVar
 
 from slicer.model.errors import InvalidError
@@ -29,6 +30,11 @@ PROBE_PORT = 8383
 DAMPING_S = 60.0
 """A target that went down repeatedly in this time needs twice as many answers each time before it counts as up."""
 _DOUBLINGS = 3
+WINDOW = 100
+"""Statistics speak of so many probes: the last ten seconds at 100 ms."""
+_OF_LATE = 8
+"""Answers. Fewer would take one that waited on a busy machine for a long path; more would miss that a path grew."""
+_ALL = (1 << WINDOW) - 1
 _LATE = 1
 """A single probe without an answer may be late, not lost: it does not begin the count of answers anew."""
 
@@ -61,6 +67,19 @@ class Kind(IntEnum):
     """Has the sequence and the time of the probe that it answers."""
     NEWS = 3
     """What a reply would say, unasked, because it changed."""
+    BROKEN = 4
+    """The tunnels in `broken` have ended at the sender's side, or somebody told it so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """A tunnel as both of its ends name it, within a tunnel set."""
+
+    near: bytes
+    """Digest of the cluster that speaks of it."""
+    near_slot: int
+    far: bytes
+    far_slot: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +94,8 @@ class Message:
     """Some node of the sender's own cluster probes it successfully; True where there is none that could."""
     reached: frozenset[bytes] = frozenset()
     """Digests of the remote clusters that the sender reaches through its own tunnels."""
+    broken: tuple[Ends, ...] = ()
+    """With Kind.BROKEN only."""
 
 
 T = TypeVar("T")
@@ -82,7 +103,10 @@ _MAGIC, _VERSION = b"SL", 1
 _HEAD = struct.Struct("!2sBBBBHIQ")
 _INSIDE = 1
 _DIGEST = 4
+_ENDS = struct.Struct("!4sH4sH")
 CLUSTERS_MAX = 255
+BROKEN_MAX = 64
+"""Tunnels in one datagram: 768 bytes of it."""
 
 
 def digest(cluster: str) -> bytes:
@@ -91,29 +115,38 @@ def digest(cluster: str) -> bytes:
 
 
 def encode(message: Message) -> bytes:
-    """The datagram: 20 bytes and 4 for each cluster; InvalidError for more clusters than it can carry."""
+    """The datagram: 20 bytes, 4 for each cluster, 12 for each tunnel; InvalidError for more than it can carry."""
     check_range("clusters reached", len(message.reached), 0, CLUSTERS_MAX)
+    check_range("broken tunnels", len(message.broken), 0, BROKEN_MAX)
     flags = _INSIDE if message.heard_inside else 0
-    count = len(message.reached)
-    head = _HEAD.pack(_MAGIC, _VERSION, message.kind, flags, count, 0, message.sequence, message.sent_ns)
-    return head + b"".join(sorted(message.reached))
+    counts = (len(message.reached), len(message.broken))
+    head = _HEAD.pack(_MAGIC, _VERSION, message.kind, flags, *counts, message.sequence, message.sent_ns)
+    ends = (_ENDS.pack(one.near, one.near_slot, one.far, one.far_slot) for one in message.broken)
+    return b"".join((head, *sorted(message.reached), *ends))
 
 
 def decode(data: bytes) -> Message | None:
     """The message; None for anything that is not one. Bytes after it are left to later versions."""
     if len(data) < _HEAD.size:
         return None
-    magic, version, kind, flags, count, _, sequence, sent_ns = _HEAD.unpack_from(data)
-    body = data[_HEAD.size : _HEAD.size + count * _DIGEST]
-    if magic != _MAGIC or version != _VERSION or kind not in set(Kind) or len(body) != count * _DIGEST:
+    magic, version, kind, flags, count, tunnels, sequence, sent_ns = _HEAD.unpack_from(data)
+    middle = _HEAD.size + count * _DIGEST
+    end = middle + tunnels * _ENDS.size
+    if magic != _MAGIC or version != _VERSION or kind not in set(Kind) or len(data) < end:
         return None
     return Message(
         kind=Kind(kind),
         sequence=sequence,
         sent_ns=sent_ns,
         heard_inside=bool(flags & _INSIDE),
-        reached=frozenset(body[i : i + _DIGEST] for i in range(0, len(body), _DIGEST)),
+        reached=frozenset(data[i : i + _DIGEST] for i in range(_HEAD.size, middle, _DIGEST)),
+        broken=tuple(_ends(data, i) for i in range(middle, end, _ENDS.size)),
     )
+
+
+def _ends(data: bytes, offset: int) -> Ends:
+    near, near_slot, far, far_slot = _ENDS.unpack_from(data, offset)
+    return Ends(near=near, near_slot=near_slot, far=far, far_slot=far_slot)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +159,16 @@ class Line:
     """It was up by its own answers once: an assumption is never announced to others."""
     unanswered: int = 0
     """Probes sent since the last answer."""
+    excused: int = 0
+    """Of these, those that do not count, because the prober itself was late."""
     answered: int = 0
     """Answers in a row."""
-    rtt_s: float | None = None
-    """Smoothed as TCP does (RFC 6298): seven eighths old, one eighth new."""
+    sent: int = 0
+    """All probes so far: the sequence number of the last one."""
+    fates: int = 0
+    """The last WINDOW probes, a bit each, the newest lowest: 1 for an answer."""
+    rtts_s: tuple[float, ...] = ()
+    """Round trips of the last WINDOW answers, the newest last."""
     downs: tuple[float, ...] = ()
     """When it went down, the last DAMPING_S only."""
     heard_inside: bool = True
@@ -138,25 +177,46 @@ class Line:
     @property
     def answered_ever(self) -> bool:
         """Whether anything is known of it but the assumption."""
-        return self.rtt_s is not None
+        return bool(self.rtts_s)
 
-    def sending(self, pace: Pace, now: float) -> Line:
-        """Another probe is about to go out: the moment to judge the earlier ones.
+    def under_way(self, pace: Pace) -> int:
+        """Probes that may still be answered, by the shortest round trip of late: the others tell of busy machines."""
+        return int(min(self.rtts_s[-_OF_LATE:], default=0.0) / pace.interval_s)
 
-        Counted in probes, not in time: a prober that was held up has sent nothing, and so blames nobody. On a long path
-        as many probes as are under way are not missing yet.
+    def sending(self, pace: Pace, now: float, late_s: float = 0.0) -> Line:
+        """Another probe is about to go out, `late_s` later than it should: the moment to judge the earlier ones.
+
+        Counted in probes, not in time: a prober that was held up has sent nothing, and so blames nobody. Where it was
+        held up for half an interval, so was perhaps all that its last probe needed: then that is no loss either, but
+        not more often in a row than losses are needed, or a busy node would never notice anything.
         """
-        missing = self.unanswered - int((self.rtt_s or 0.0) / pace.interval_s)
+        held_up = late_s > pace.interval_s / 2 and self.unanswered > self.excused
+        excused = self.excused + 1 if held_up and self.excused < pace.losses else self.excused
+        missing = self.unanswered - excused - self.under_way(pace)
         judged = self.cut(now) if missing >= pace.losses else self
-        return replace(judged, unanswered=self.unanswered + 1, answered=0 if missing > _LATE else judged.answered)
+        return replace(
+            judged,
+            unanswered=self.unanswered + 1,
+            excused=excused,
+            answered=0 if missing > _LATE else judged.answered,
+            sent=self.sent + 1,
+            fates=self.fates << 1 & _ALL,
+        )
 
     def heard(self, pace: Pace, message: Message, rtt_s: float) -> Line:
         """A probe was answered."""
         answered = self.answered + 1
         up = self.up or answered >= self._needed(pace)
-        rtt = rtt_s if self.rtt_s is None else self.rtt_s + (rtt_s - self.rtt_s) / 8
-        proved = up and (self.proved or answered >= pace.good)
-        return replace(self.told(message), up=up, proved=proved, unanswered=0, answered=answered, rtt_s=rtt)
+        return replace(
+            self.told(message),
+            up=up,
+            proved=up and (self.proved or answered >= pace.good),
+            unanswered=0,
+            excused=0,
+            answered=answered,
+            fates=(self.fates | 1 << min(max(self.sent - message.sequence, 0), WINDOW)) & _ALL,
+            rtts_s=(*self.rtts_s, rtt_s)[-WINDOW:],
+        )
 
     def told(self, message: Message) -> Line:
         """The other side said what it sees, asked or not."""
@@ -170,6 +230,40 @@ class Line:
 
     def _needed(self, pace: Pace) -> int:
         return int(pace.good * 2 ** min(max(len(self.downs) - 1, 0), _DOUBLINGS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What the last WINDOW probes of a line say of its path; None while there was no answer or no probe."""
+
+    rtt_us: int | None = None
+    """Median."""
+    rtt_p99_us: int | None = None
+    jitter_us: int | None = None
+    """Mean difference between round trips that follow each other (after RFC 3550, 6.4.1, without its smoothing)."""
+    loss_percent: int | None = None
+
+
+def statistics(line: Line, pace: Pace) -> Statistics:
+    """Of one line, rounded to what is worth telling."""
+    young = line.under_way(pace) + 1
+    count = min(line.sent, WINDOW) - young
+    lost = count - (line.fates >> young).bit_count()
+    loss_percent = round(100 * max(lost, 0) / count) if count > 0 else None
+    if not line.rtts_s:
+        return Statistics(loss_percent=loss_percent)
+    ranked = sorted(line.rtts_s)
+    steps = [abs(after - before) for before, after in pairwise(line.rtts_s)]
+    return Statistics(
+        rtt_us=_us(ranked[len(ranked) // 2]),
+        rtt_p99_us=_us(ranked[len(ranked) * 99 // 100]),
+        jitter_us=_us(sum(steps) / len(steps)) if steps else 0,
+        loss_percent=loss_percent,
+    )
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1e6)
 
 
 def choose(members: Iterable[T], good: Iterable[T], alive: Iterable[T], avoided: Iterable[T]) -> frozenset[T]:

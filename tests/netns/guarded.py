@@ -28,8 +28,9 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 class Guarded:
     """The network, with what the tests do to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, **prober: Any) -> None:
         self.net = Network(nodes_each=3, gateways=2)
+        self.prober = prober
 
     def start(self) -> None:
         self.net.start()
@@ -40,7 +41,7 @@ class Guarded:
         self.net.converge()
         view = self.net.view()
         for node in self.net.nodes.values():
-            node.machine("guard", view, node.local)
+            node.machine("guard", view, node.local, **self.prober)
         self.pods = {name: node.pods[0] for name, node in self.net.nodes.items()}
         two = self.pods["b-n3"]
         two.node.machine("echo", two.name, str(two.address(4)), 7)
@@ -51,6 +52,10 @@ class Guarded:
 
     def lines(self, node: str) -> dict[str, tuple[bool, bool]]:
         return self.net.nodes[node].machine("lines")
+
+    def downs(self, node: str) -> set[str]:
+        """What a node has found down within the last minute, whether it is back or not."""
+        return self.net.nodes[node].machine("downs")
 
     def all_up(self) -> bool:
         """Whether every gateway and tunnel is up by its own answers, and nothing is avoided anywhere."""

@@ -29,6 +29,7 @@ from slicer.kernel.wireguard import WireGuard
 from slicer.kernel.wireguard_choice import choose, kernel_can
 from slicer.kernel.wireguard_go import find_program
 from slicer.plan.dataplane import Health, LocalState
+from slicer.plan.probe_targets import Target
 
 STATE, RUN = Path("/run/slicer-state"), Path("/run/slicer")
 
@@ -64,11 +65,11 @@ class Node:
             self._wireguards[choice] = choose(choice, keys.public_of, RUN / "wireguard")
         return getattr(self._wireguards[choice], method)(*arguments)
 
-    def guard(self, view: object, local: LocalState) -> None:
+    def guard(self, view: object, local: LocalState, **options: object) -> None:
         """Run what an agent runs to keep the data plane alive: reconciler, link watch and prober; `see` changes it."""
         self.view, self.local = view, local
         self.bell = Changes()
-        self.prober = HealthProber(dataplane=self.dataplane, changed=self.bell.ring)
+        self.prober = HealthProber(dataplane=self.dataplane, changed=self.bell.ring, **options)
         self.reconciler = Reconciler(
             dataplane=self.dataplane,
             view=lambda: self.view,
@@ -91,10 +92,11 @@ class Node:
 
     def lines(self) -> dict[str, tuple[bool, bool]]:
         """Of each gateway and tunnel that is probed: whether it is up, and whether by its own answers."""
-        return {
-            getattr(target, "node", None) or f"{target.device} to {target.cluster}": (line.up, line.proved)
-            for target, line in self.prober._lines.copy().items()
-        }
+        return {_name(target): (line.up, line.proved) for target, line in self.prober._lines.copy().items()}
+
+    def downs(self) -> set[str]:
+        """What went down in the last minute."""
+        return {_name(target) for target, line in self.prober._lines.copy().items() if line.downs}
 
     def echo(self, ns: str, address: str, port: int) -> None:
         """Send each datagram to this address back, for the rest of the node's life."""
@@ -214,6 +216,10 @@ class Node:
         """Names in a directory of the node; none if it does not exist."""
         path = Path(directory)
         return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+
+
+def _name(target: Target) -> str:
+    return getattr(target, "node", None) or f"{target.device} to {target.cluster}"
 
 
 class Flow:

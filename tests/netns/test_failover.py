@@ -8,7 +8,9 @@ The network is drawn in guarded.py. Nothing here asserts how long anything took:
 from __future__ import annotations
 
 import pytest
-from guarded import GATEWAYS, Guarded, until
+from guarded import GATEWAYS, Guarded, until, vars_of
+
+from slicer.plan.probing import Pace
 
 pytestmark = pytest.mark.root
 
@@ -24,6 +26,28 @@ KILL = "kill -9 $(pidof wireguard-go)"
 def guarded():
     """Two clusters of three nodes, two of them gateways, that look after themselves."""
     network = Guarded()
+    try:
+        network.start()
+        yield network
+    finally:
+        network.stop()
+
+
+@pytest.fixture
+def patient():
+    """The same, where a hundred probes have to be lost before one matters: whatever is noticed, was told."""
+    network = Guarded(pace=Pace(losses=100))
+    try:
+        network.start()
+        yield network
+    finally:
+        network.stop()
+
+
+@pytest.fixture
+def idle():
+    """The same, told to leave the paths alone."""
+    network = Guarded(acting=False)
     try:
         network.start()
         yield network
@@ -61,6 +85,25 @@ def test_a_killed_wireguard_go_is_left_restarted_and_taken_back(flows):
 
     assert not set(daemons) & set(flows.net.nodes["a-n1"].machine.run("pidof wireguard-go").split())
     flows.all_go_on("flows after its return")
+
+
+def test_the_other_cluster_is_told_of_a_killed_wireguard_go(patient):
+    """Word of one dead tunnel gets to its far end over the gateways beside it; of the others nobody thinks worse."""
+    patient.net.nodes["a-n1"].machine.run("kill -9 $(pgrep -f 'wireguard-go --foreground w0.1$')")
+    until(lambda: patient.downs("b-n2"), "its far end has heard of it")
+    told = {node: downs for node in patient.net.nodes if (downs := patient.downs(node))}
+    patient.settled()
+
+    assert told == {"a-n1": {"w0.1 to b"}, "b-n2": {"w0.0 to a"}}
+
+
+def test_what_is_told_to_leave_the_paths_alone_does(idle):
+    """With failover off a dead gateway is noticed, and stays in every group."""
+    idle.link("b-n1", "down")
+    until(lambda: "w0.0 to b" in idle.downs("a-n1") and "b-n1" in idle.downs("b-n3"), "the dead gateway is noticed")
+
+    assert idle.groups_full()
+    assert not any(any(vars_of(node.machine("health"))) for node in idle.net.nodes.values())
 
 
 @pytest.mark.parametrize("node", ["a-n1", "b-n2"])

@@ -95,7 +95,7 @@ def a_gateway(cluster: str, node: str, slot: int = 0) -> Resource:
     )
 
 
-def a_tunnel(cluster: str, remote: str, handshake_at_s: int | None = int(NOW) - 12) -> Resource:
+def a_tunnel(cluster: str, remote: str, handshake_at_s: int | None = int(NOW) - 12, **probed: object) -> Resource:
     """What the first gateway of `cluster` sees of the first one of `remote`."""
     return resource(
         {
@@ -109,6 +109,7 @@ def a_tunnel(cluster: str, remote: str, handshake_at_s: int | None = int(NOW) - 
             "handshake_at_s": handshake_at_s,
             "rx_bytes": 2_500_000,
             "tx_bytes": 640,
+            **probed,
         }
     )
 
@@ -181,7 +182,7 @@ def healthy() -> dict[str, list[Resource]]:
         "clusters": [a_cluster("a"), a_cluster("b")],
         "nodes": [a_node("a", "a-n1"), a_node("a", "a-n2"), a_node("b", "b-n1")],
         "gateways": [a_gateway("a", "a-n1"), a_gateway("a", "a-n2", 1), a_gateway("b", "b-n1")],
-        "tunnels": [a_tunnel("a", "b"), a_tunnel("b", "a")],
+        "tunnels": [a_tunnel("a", "b", up=True, rtt_us=430, rtt_p99_us=1200, loss_percent=2), a_tunnel("b", "a")],
         "memberships": [a_membership()],
         "attachments": [an_attachment("a", "client", "10.100.0.5"), an_attachment("b", "web", "10.100.16.5")],
         "exports": [a_service()],

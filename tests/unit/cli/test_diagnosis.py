@@ -55,6 +55,17 @@ def test_causes_come_before_consequences() -> None:
     ]
 
 
+def test_a_tunnel_that_probes_do_not_pass_is_down_whatever_its_handshake() -> None:
+    """The handshake is 12 s old; probes know better, both ways."""
+    world = samples.healthy()
+    world["tunnels"] = [
+        samples.a_tunnel("a", "b", up=False),
+        samples.a_tunnel("b", "a", int(NOW) - 300, up=True),
+    ]
+
+    assert whats(world) == ["tunnel a/a-n1 → b/b-n1: probes do not come back"]
+
+
 def test_a_cluster_needs_nodes_that_can_be_gateways() -> None:
     """No node at all, or none with WireGuard."""
     world = samples.healthy()

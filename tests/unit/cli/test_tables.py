@@ -38,9 +38,9 @@ a        0    1     a-n2  198.18.1.11  51820
 b        0    0     b-n1  198.18.1.11  51820
 """,
     "tunnels": """\
-FROM    TO      STATE  HANDSHAKE  RECEIVED  SENT
-a/a-n1  b/b-n1  up     12s ago    2.5 MB    640 B
-b/b-n1  a/a-n1  up     12s ago    2.5 MB    640 B
+FROM    TO      STATE  RTT      P99      LOSS  HANDSHAKE  RECEIVED  SENT
+a/a-n1  b/b-n1  up     0.43 ms  1.20 ms  2 %   12s ago    2.5 MB    640 B
+b/b-n1  a/a-n1  up     -        -        -     12s ago    2.5 MB    640 B
 """,
     "members": """\
 NAME                SLICE  CLUSTER  WHO                AGE

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from slicer.model.clusters import NodeBlocks
+from slicer.model.documents import key_of
 from slicer.plan.dataplane import Health, plan_node
 from slicer.plan.dataplane_diff import diff
 from slicer.plan.dataplane_tunnel import probe_address
 from slicer.plan.dataplane_values import Nexthop, NexthopGroup, Route
-from slicer.plan.probe_targets import GatewayTarget, TunnelTarget, by_address, judge, plan_probes, reached
+from slicer.plan.probe_targets import (
+    GatewayTarget,
+    TunnelTarget,
+    by_address,
+    concerned,
+    ends_of,
+    judge,
+    passed_on,
+    plan_probes,
+    reached,
+    told_of,
+)
 from slicer.plan.probing import PROBE_PREFIX, Line, digest
 
 
@@ -153,7 +168,7 @@ def test_a_node_probes_gateways_and_a_gateway_its_tunnels_too(view, make):
 def test_a_gateway_that_says_it_does_not_get_there_is_avoided(view, make):
     """Alive is not enough: a-n1 answers, but reaches nobody; a-n2 does."""
     plan = plan_probes(view, make.local("a-n3"))
-    cut, well = (Line(up=True, rtt_s=0.001, reached=found) for found in (frozenset(), frozenset({digest("b")})))
+    cut, well = (Line(up=True, rtts_s=(0.001,), reached=found) for found in (frozenset(), frozenset({digest("b")})))
 
     health = judge(plan, dict(zip(plan.targets, (cut, well), strict=True)), Health())
     assert health == Health(avoided_gateways=frozenset({(0, "b", "a-n1")}))
@@ -163,7 +178,7 @@ def test_a_gateway_that_says_it_does_not_get_there_is_avoided(view, make):
 def test_a_gateway_that_is_silent_is_worse_than_one_that_does_not_get_there(view, make):
     """With none that reaches the cluster the living ones stay; with none living everything stays as it is."""
     plan = plan_probes(view, make.local("a-n3"))
-    dead, cut = Line(up=False, rtt_s=0.001), Line(up=True, rtt_s=0.001)
+    dead, cut = Line(up=False, rtts_s=(0.001,)), Line(up=True, rtts_s=(0.001,))
     health = judge(plan, dict(zip(plan.targets, (dead, cut), strict=True)), Health())
 
     assert health == Health(avoided_gateways=frozenset({(0, "b", "a-n1")}))
@@ -200,3 +215,45 @@ def test_nexthop_objects_have_a_spare_each(view, make):
     hops = [hop for hop in plan_node(view, make.local("a-n3")).nexthops if isinstance(hop, Nexthop)]
 
     assert len(hops) == 2 * 2 * 2
+
+
+@pytest.fixture
+def plans(view, make):
+    """The probe plans of all gateways."""
+    far = [make.node("b", number) for number in (1, 2)]
+    blocks = [
+        NodeBlocks(slice="red", cluster="b", node=node.name, blocks=make.prefixes(f"10.1.64.{64 * number}/26"))
+        for number, node in enumerate(far)
+    ]
+    whole = view | {key_of(document): document for document in (*far, *blocks)}
+    near = [make.local(name, (0, 0), (0, 1)) for name in ("a-n1", "a-n2")]
+    locals_ = [*near, *(replace(near[0], cluster="b", node=node.name, addresses=node.addresses) for node in far)]
+    return {local.node: plan_probes(whole, local) for local in locals_}
+
+
+def tunnel(plan, index):
+    """A gateway's own tunnel by its device."""
+    (found,) = [t for t in plan.targets if isinstance(t, TunnelTarget) and t.index == index]
+    return found
+
+
+def test_word_of_an_ended_tunnel_takes_one_stop(plans):
+    """a-n1 tells a-n2 and its other far end of the tunnel to b-n2; both know how to tell b-n2, whose tunnel it is."""
+    broken = tunnel(plans["a-n1"], 1)
+    ends = ends_of(plans["a-n1"], broken)
+    told = told_of(plans["a-n1"], broken)
+
+    assert [getattr(t, "node", None) or (t.cluster, t.index) for t in told] == ["a-n2", ("b", 0)]
+    assert passed_on(plans["a-n2"], 0, ends) == tunnel(plans["a-n2"], 1)
+    assert passed_on(plans["b-n1"], 0, ends).node == "b-n2"
+    assert concerned(plans["b-n2"], 0, ends) == tunnel(plans["b-n2"], 0)
+
+
+def test_word_of_an_ended_tunnel_goes_no_further(plans):
+    """Who it concerns tells nobody; who it does not concern leaves no tunnel; of another set nobody knows anything."""
+    ends = ends_of(plans["a-n1"], tunnel(plans["a-n1"], 1))
+
+    assert passed_on(plans["b-n2"], 0, ends) is None
+    assert [concerned(plans[name], 0, ends) for name in ("a-n1", "a-n2", "b-n1")] == [None, None, None]
+    assert [concerned(plan, 1, ends) for plan in plans.values()] == [None] * 4
+    assert [passed_on(plan, 1, ends) for plan in plans.values()] == [None] * 4

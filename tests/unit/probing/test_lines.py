@@ -7,18 +7,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slicer.model.errors import InvalidError
-from slicer.plan.probing import CLUSTERS_MAX, Kind, Line, Message, Pace, choose, decode, digest, encode
+from slicer.plan.probing import (
+    BROKEN_MAX,
+    CLUSTERS_MAX,
+    Ends,
+    Kind,
+    Line,
+    Message,
+    Pace,
+    Statistics,
+    choose,
+    decode,
+    digest,
+    encode,
+    statistics,
+)
 
 PACE = Pace()
 WELL = Message(kind=Kind.REPLY)
 
+digests = st.binary(min_size=4, max_size=4)
+slots = st.integers(0, 2**16 - 1)
 messages = st.builds(
     Message,
     kind=st.sampled_from(Kind),
     sequence=st.integers(0, 2**32 - 1),
     sent_ns=st.integers(0, 2**64 - 1),
     heard_inside=st.booleans(),
-    reached=st.frozensets(st.binary(min_size=4, max_size=4), max_size=CLUSTERS_MAX),
+    reached=st.frozensets(digests, max_size=CLUSTERS_MAX),
+    broken=st.lists(st.builds(Ends, near=digests, near_slot=slots, far=digests, far_slot=slots), max_size=3).map(tuple),
 )
 
 
@@ -55,6 +72,13 @@ def test_more_clusters_than_fit_are_refused():
     """The count is one byte."""
     with pytest.raises(InvalidError, match="clusters reached"):
         encode(Message(kind=Kind.NEWS, reached=frozenset(digest(str(number)) for number in range(256))))
+
+
+def test_more_tunnels_than_fit_are_refused():
+    """A datagram has to pass every tunnel whole."""
+    ends = Ends(near=digest("a"), near_slot=0, far=digest("b"), far_slot=0)
+    with pytest.raises(InvalidError, match="broken tunnels"):
+        encode(Message(kind=Kind.BROKEN, broken=(ends,) * (BROKEN_MAX + 1)))
 
 
 @pytest.mark.parametrize("wrong", [{"interval_s": 0}, {"interval_s": 0.001}, {"losses": 0}, {"good": 0}])
@@ -108,7 +132,7 @@ def test_a_prober_that_was_held_up_blames_nobody():
 
 def test_a_long_path_is_not_a_dead_one():
     """With a round trip of 350 ms three probes are always under way; only those beyond are lost."""
-    line = Line(up=True, proved=True, rtt_s=0.35)
+    line = Line(up=True, proved=True, rtts_s=(0.35,))
     for count in range(6):
         line = line.sending(PACE, count * 0.1)
     assert line.up
@@ -158,3 +182,76 @@ def test_never_all_are_avoided(everyone, good, alive, before):
         assert used == everyone & alive
     elif everyone - before:
         assert used == everyone - before
+
+
+def test_a_prober_that_was_late_excuses_a_loss():
+    """Held up for more than half an interval, it knows that the machine was; three losses are four then."""
+    late_s = PACE.interval_s * 0.6
+    line, now = after(Line(up=True), "...xx")
+    line = line.sending(PACE, now + late_s, late_s)
+    for count in range(1, 3):
+        assert line.up
+        line = line.sending(PACE, now + count * PACE.interval_s)
+
+    assert not line.up
+
+
+def test_a_prober_that_is_always_late_finds_the_dead_all_the_same():
+    """As many losses as take a target down are excused at most, until it answers again."""
+    line, now = after(Line(up=True), "...")
+    lost = 0
+    while line.up:
+        lost += 1
+        line = line.sending(PACE, now + lost, PACE.interval_s)
+
+    assert lost == 2 * PACE.losses + 1
+
+
+def test_one_slow_answer_does_not_make_a_path_long():
+    """An answer that waited for a second on a busy machine does not put off the verdict on later losses."""
+    line, now = after(Line(up=True), "...")
+    line = line.sending(PACE, now).heard(PACE, WELL, 1.0)
+
+    assert not after(line, "xxxx", now)[0].up
+
+
+def numbered(line, rtts):
+    """The line after probes with these round trips, None for a lost one; answers name their probes."""
+    for count, rtt_s in enumerate(rtts):
+        line = line.sending(PACE, count * PACE.interval_s)
+        if rtt_s is not None:
+            line = line.heard(PACE, Message(kind=Kind.REPLY, sequence=line.sent), rtt_s)
+    return line
+
+
+def test_statistics_tell_median_tail_jitter_and_loss():
+    """Of eleven probes the newest may still be answered; two of the others were lost."""
+    line = numbered(Line(up=True), [0.001, 0.003, None, 0.001, 0.003, 0.001, 0.003, None, 0.001, 0.009, None])
+
+    assert statistics(line, PACE) == Statistics(rtt_us=3000, rtt_p99_us=9000, jitter_us=2857, loss_percent=20)
+
+
+def test_statistics_of_what_never_answered_and_of_what_nobody_probed():
+    """Loss is known without an answer; nothing is known without a probe."""
+    assert statistics(numbered(Line(up=True), [None] * 5), PACE) == Statistics(loss_percent=100)
+    assert statistics(Line(up=True), PACE) == Statistics()
+
+
+@given(st.lists(st.none() | st.floats(0, 0.05), max_size=250))
+def test_loss_is_that_of_the_last_probes(rtts):
+    """It equals the share of lost ones among the last hundred but the newest."""
+    counted = rtts[-100:-1]
+    expected = round(100 * counted.count(None) / len(counted)) if counted else None
+
+    assert statistics(numbered(Line(up=True), rtts), PACE).loss_percent == expected
+
+
+def test_a_late_answer_counts_for_its_own_probe():
+    """On a path of 350 ms answers come three probes later; none is lost."""
+    line = Line(up=True)
+    for count in range(1, 41):
+        line = line.sending(PACE, count * PACE.interval_s)
+        if count > 3:
+            line = line.heard(PACE, Message(kind=Kind.REPLY, sequence=count - 3), 0.35)
+
+    assert statistics(line, PACE).loss_percent == 0
