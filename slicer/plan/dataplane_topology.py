@@ -58,7 +58,7 @@ class Health:
     avoided_tunnels: frozenset[tuple[int, str, int]] = frozenset()
     """(tunnel set, remote cluster, index) of this node's own tunnels."""
     cut_off: frozenset[tuple[int, str]] = frozenset()
-    """(tunnel set, remote cluster) that none of this gateway's own tunnels reaches."""
+    """(tunnel set, remote cluster) that none of this gateway's own tunnels reaches, and another gateway does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

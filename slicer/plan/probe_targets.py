@@ -147,7 +147,7 @@ def judge(plan: ProbePlan, lines: Mapping[Target, Line], before: Health) -> Heal
         far = _far(plan, lines, pair)
         passed = {index for s, c, index in before.avoided_tunnels if (s, c) == pair}
         tunnels |= {(*pair, index) for index in choose(far, _through(far), _up(far), passed)}
-        if far and not _through(far):
+        if far and not _through(far) and reaching:
             cut_off.add(pair)
     return Health(avoided_gateways=frozenset(gateways), avoided_tunnels=frozenset(tunnels), cut_off=frozenset(cut_off))
 

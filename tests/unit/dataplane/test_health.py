@@ -201,6 +201,17 @@ def test_a_tunnel_whose_far_end_is_not_heard_by_its_cluster_is_down(view, make):
     assert reached(plan, lines, 0) == frozenset()
 
 
+def test_a_gateway_turns_to_others_only_if_they_get_there(view, make):
+    """Where no gateway reaches the cluster for certain each keeps to its own tunnels: two that turn drop everything."""
+    plan = plan_probes(view, make.local("a-n1", (0, 0), (0, 1)))
+    near, *far = plan.targets
+    lines = dict.fromkeys(far, Line(up=True, proved=True, heard_inside=False))
+    cut, well = (Line(up=True, rtts_s=(0.001,), reached=found) for found in (frozenset(), frozenset({digest("b")})))
+
+    assert not judge(plan, {near: cut} | lines, Health()).cut_off
+    assert judge(plan, {near: well} | lines, Health()).cut_off == {(0, "b")}
+
+
 def test_an_assumption_is_not_announced(view, make):
     """A gateway that has just started uses its tunnels, but promises nothing before they have answered."""
     plan = plan_probes(view, make.local("a-n1", (0, 0), (0, 1)))
