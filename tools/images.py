@@ -35,8 +35,8 @@ UV = TOOLS / "uv/bin/uv"
 FORMAT = "2"
 """Raised when layers are made differently from the same things: kept ones are then made again."""
 NOBODY = "65532:65532"
-UTIL_LINUX = ("usr/bin/unshare", "usr/bin/nsenter")
-"""Of util-linux' hundred programs those that we run."""
+SINGLE = {"util-linux": ("usr/bin/unshare", "usr/bin/nsenter"), "coreutils": ("usr/bin/nice",)}
+"""Of packages with a hundred programs those that the agent runs."""
 UNUSED = ("kubernetes/aio", "bin")
 """Of the Python packages: a second, asynchronous Kubernetes client (68 MB), and programs for people."""
 DIRECTORIES = ("dev", "proc", "sys", "run", "tmp", "etc", "var/lib", "opt", "usr/lib/slicer")
@@ -98,6 +98,11 @@ def version() -> str:
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
 
 
+def build_all(output: Path, tag: str = "", registry: str = REGISTRY) -> list[Path]:
+    """The archives of all images, in `output`."""
+    return [build(image, output, f"{registry}/slicer-{image.name}:{tag or version()}") for image in IMAGES]
+
+
 def build(image: Image, output: Path, name: str) -> Path:
     """The archive of one image, as `output`/<image>.tar."""
     output.mkdir(parents=True, exist_ok=True)
@@ -153,9 +158,10 @@ def _programs(image: Image) -> Iterator[Path]:
 
         def make(root: Path, packages: Sequence[str] = packages) -> None:
             debian_root.fill(root, packages)
-            _programs_of("util-linux", UTIL_LINUX, root)
+            for package, kept in SINGLE.items():
+                _programs_of(package, kept, root)
 
-        yield _layer(table, [*packages, *UTIL_LINUX], make, _tree)
+        yield _layer(table, [*packages, str(SINGLE)], make, _tree)
 
 
 def _programs_of(package: str, kept: Sequence[str], root: Path) -> None:

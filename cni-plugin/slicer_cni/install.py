@@ -82,6 +82,13 @@ def install_program(source: Path, home: Path, *, host_root: Path = Path("/")) ->
     return put(_on(host_root, home) / "bin" / source.name, source.read_bytes())
 
 
+def _remove(directory: Path) -> bool:
+    """Whether there was such a directory; it is gone with all that was in it."""
+    found = directory.is_dir()
+    shutil.rmtree(directory, ignore_errors=True)
+    return found
+
+
 def shim_text() -> str:
     """The shim with its rare half put in as a string."""
     here = Path(__file__)
@@ -149,6 +156,7 @@ def main() -> None:
     add("--host-root", type=Path, default=Path("/"), help="where the host's file system is mounted here")
     add("--program", type=Path, action="append", default=[], help="also copy this static program to HOME/bin")
     add("--uninstall", action="store_true", help="remove all of it")
+    add("--remove", type=Path, action="append", default=[], help="with --uninstall: also this directory of the host")
     given = parser.parse_args()
     try:
         print("\n".join(map(str, _do(given))))
@@ -158,7 +166,8 @@ def main() -> None:
 
 def _do(given: argparse.Namespace) -> list[Path]:
     if given.uninstall:
-        return uninstall(given.bin_dir, given.home, host_root=given.host_root)
+        removed = uninstall(given.bin_dir, given.home, host_root=given.host_root)
+        return removed + [path for name in given.remove if _remove(path := _on(given.host_root, name))]
     programs = [install_program(path, given.home, host_root=given.host_root) for path in given.program]
     if given.standalone:
         return [*programs, install_standalone(given.bin_dir, given.home, host_root=given.host_root)]

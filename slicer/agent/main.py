@@ -13,6 +13,7 @@ from slicer.agent import log
 from slicer.agent.agent import Agent, state_files
 from slicer.agent.settings import Settings, parse_command_line, parse_settings
 from slicer.client.identity import Identity, load_or_join
+from slicer.kernel import host
 from slicer.kernel.dataplane import DataPlane
 from slicer.model.errors import (
     ConflictError,
@@ -41,6 +42,8 @@ def main() -> None:
     given = parse_command_line()
     log.to_stderr()
     try:
+        if given.host_mounts is not None:
+            host.use(given.host_mounts)
         if given.command == "cleanup":
             cleanup(given.state, given.run, purge=given.purge)
         else:

@@ -53,7 +53,7 @@ def parse_settings(given: argparse.Namespace) -> Settings:
         state=given.state,
         run=given.run,
         node=given.node,
-        addresses=tuple(parse_address("--address", text) for text in given.address),
+        addresses=tuple(parse_address("--address", text) for texts in given.address for text in texts.split(",")),
         outside_addresses=tuple(parse_address("--outside-address", text) for text in given.outside_address),
         join_token_file=given.join_token_file,
         wireguard=given.wireguard,
@@ -74,7 +74,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--run", type=Path, default=RUN, help="sockets, sandboxes (default %(default)s)")
     top.add_argument("--node", default="", help="name of this node")
     top.add_argument(
-        "--address", action="append", default=[], help="underlay address; the first is VXLAN's; repeatable"
+        "--address",
+        action="append",
+        default=[],
+        help="underlay address; the first is VXLAN's; repeatable, or with commas",
     )
     top.add_argument("--outside-address", action="append", default=[], help="where other clusters reach it; repeatable")
     top.add_argument("--join-token-file", type=Path, help="only needed for the first start")
@@ -94,6 +97,12 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--probe-interval-ms", type=int, default=100, help="of gateways and tunnels (default %(default)s)")
     top.add_argument("--probe-losses", type=int, default=3, help="lost probes that take one out (default %(default)s)")
     top.add_argument("--no-failover", action="store_true", help="probe and answer, but take nothing out of the paths")
+    top.add_argument(
+        "--host-mounts",
+        type=Path,
+        metavar="PATH",
+        help="in a container: the host's mount namespace (/proc/1/ns/mnt), for what must outlive the container",
+    )
     commands = top.add_subparsers(dest="command", metavar="cleanup")
     cleanup = commands.add_parser("cleanup", help="remove everything of ours from the kernel and end all attachments")
     cleanup.add_argument("--purge", action="store_true", help="also forget identity, keys and view")

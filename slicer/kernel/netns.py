@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from slicer.kernel import host
+
 DIRECTORY = Path("/run/netns")
 OURS = ("s-", "t-")
 _CLONE_NEWNET = 0x40000000
@@ -44,7 +46,8 @@ def create(name: str) -> None:
     def make() -> None:
         try:
             _check(_libc.unshare(_CLONE_NEWNET), f"unshare for {name}")
-            _mount(f"/proc/self/task/{threading.get_native_id()}/ns/net", str(path), _MS_BIND)
+            host.enter()
+            _mount("/proc/thread-self/ns/net", str(path), _MS_BIND)
         except BaseException as raised:  # handed to the caller's thread
             error.append(raised)
 
@@ -60,10 +63,7 @@ def create(name: str) -> None:
 def delete(name: str) -> None:
     """Remove the namespace `name`; nothing happens if it is gone. The kernel reaps its links in the background."""
     path = path_of(name)
-    if _libc.umount2(str(path).encode(), _MNT_DETACH) != 0:
-        code = ctypes.get_errno()
-        if code not in {2, 22}:  # ENOENT: gone; EINVAL: a file that never became a mount
-            raise OSError(code, os.strerror(code), str(path))
+    host.do(lambda: _unmount(path))
     path.unlink(missing_ok=True)
 
 
@@ -119,6 +119,13 @@ def _prepare_directory() -> None:
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     _mount(str(DIRECTORY), str(DIRECTORY), _MS_BIND | _MS_REC)
     _mount("none", str(DIRECTORY), _MS_SHARED | _MS_REC)
+
+
+def _unmount(path: Path) -> None:
+    if _libc.umount2(str(path).encode(), _MNT_DETACH) != 0:
+        code = ctypes.get_errno()
+        if code not in {2, 22}:  # ENOENT: gone; EINVAL: a file that never became a mount
+            raise OSError(code, os.strerror(code), str(path))
 
 
 def _mount(source: str, target: str, flags: int) -> None:

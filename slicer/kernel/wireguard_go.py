@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
+from slicer.kernel import host
 from slicer.kernel.commands import run_host
 from slicer.kernel.wireguard import DeviceState, PeerState, PeerWish, Place, Secret, by_family
 from slicer.model.names import Address
@@ -95,7 +96,7 @@ class WireGuardGo:
         environment = {"LOG_LEVEL": "error", "WG_PROCESS_FOREGROUND": "1", "PATH": os.environ.get("PATH", "")}
         with open(self._logs / f"{device}.log", "wb") as log:
             daemon = subprocess.Popen(
-                [*NICE, self._program, "--foreground", device],
+                [*NICE, *host.outliving([self._program, "--foreground", device])],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
