@@ -6,6 +6,8 @@ import pytest
 
 from tests.kubernetes.lab.cluster import Options, make_lab
 from tests.kubernetes.lab.control import running_apiserver
+from tests.kubernetes.world import KubernetesWorld
+from tools import images
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +19,17 @@ def clusters():
         yield lab
     finally:
         lab.down()
+
+
+@pytest.fixture(scope="session")
+def world(clusters, tmp_path_factory):
+    """Slicer in both clusters: images of this clone, one `slicectl install` for each cluster."""
+    directory = tmp_path_factory.mktemp("images")
+    for archive in images.build(directory):
+        clusters.load(archive)
+    found = KubernetesWorld(clusters)
+    found.install()
+    return found
 
 
 @pytest.fixture

@@ -33,7 +33,16 @@ class KubernetesWorld:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         path = f"{PROGRAMS}:{os.environ['PATH']}"
-        self.env = {**os.environ, "KUBECONFIG": lab.kubeconfig(), "PATH": path, "NO_COLOR": "1", "COLUMNS": "200"}
+        own = {"KUBECONFIG": lab.kubeconfig(), "SLICER_CONFIG": str(lab.layout.root / "slicectl.yaml"), "PATH": path}
+        self.env = {**os.environ, **own, "NO_COLOR": "1", "COLUMNS": "200"}
+
+    def install(self) -> None:
+        """The two commands of the README. The hub is reached at a node's address and a port of every node."""
+        first, *others = self._lab.layout.clusters
+        where = ("--hub-address", first.nodes[0].address, "--hub-port", "30443")
+        token = self.slicectl("install", "--context", first.name, "--hub", *where, "-o", "token").strip()
+        for cluster in others:
+            self.slicectl("install", "--context", cluster.name, "--join", token)
 
     def slicectl(self, *argv: str) -> str:
         done = self.try_slicectl(*argv)

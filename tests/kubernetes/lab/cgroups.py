@@ -30,9 +30,9 @@ exec nsenter --cgroup={NAMESPACE} -- "$@"
 
 
 def hierarchies() -> tuple[str, ...]:
-    """The version 1 hierarchies of this host; empty on a host with version 2 only."""
-    names = {line.split(":")[1] for line in Path("/proc/1/cgroup").read_text().splitlines()}
-    return tuple(name for name in V1 if name in names)
+    """The version 1 hierarchies of this host (`cpu`, or `cpu,cpuacct` together); empty where there is version 2 only."""
+    names = [line.split(":")[1] for line in Path("/proc/1/cgroup").read_text().splitlines()]
+    return tuple(sorted(name for name in names if set(name.split(",")) & set(V1)))
 
 
 def render_enter(group: str, node: str) -> list[str]:
@@ -45,6 +45,7 @@ def render_enter(group: str, node: str) -> list[str]:
     inside = ["mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup"] if found else []
     for name in found or ("",):
         inside += _mount(f"/sys/fs/cgroup/{name.removeprefix('name=')}", name)
+        inside += [f"ln -s {name} /sys/fs/cgroup/{part}" for part in name.split(",") if "," in name]
     if not found:
         # A group with processes of its own cannot pass controllers on to groups below it.
         inside += ["mkdir -p /sys/fs/cgroup/programs"]
@@ -75,7 +76,7 @@ def _make(mounted: str, group: str, name: str) -> list[str]:
             )
         below = f"{place}/{part}"
         lines.append(f'mkdir -p "{below}"')
-        if name == "cpuset":  # a new group takes no process before these are filled
+        if "cpuset" in name.split(","):  # a new group takes no process before these are filled
             lines += [f'cat "{place}/cpuset.{kind}" > "{below}/cpuset.{kind}"' for kind in ("cpus", "mems")]
         place = below
     return [*lines, f'echo $$ > "{place}/cgroup.procs"']
