@@ -30,7 +30,7 @@ exec nsenter --cgroup={NAMESPACE} -- "$@"
 
 
 def hierarchies() -> tuple[str, ...]:
-    """The version 1 hierarchies of this host (`cpu`, or `cpu,cpuacct` together); empty where there is version 2 only."""
+    """The version 1 hierarchies of this host (`cpu`, `cpu,cpuacct`); empty where there is version 2 only."""
     names = [line.split(":")[1] for line in Path("/proc/1/cgroup").read_text().splitlines()]
     return tuple(sorted(name for name in names if set(name.split(",")) & set(V1)))
 
