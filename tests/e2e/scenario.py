@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from slicer.model.errors import SlicerError
+from tools.run import ToolError
+
 SCENARIOS = Path(__file__).parent / "scenarios"
 PATIENCE_S = 60.0
 """Worlds differ in speed; nothing is asserted about time but that it ends."""
@@ -140,6 +143,9 @@ def find_step(line: str, steps: Sequence[Step]) -> tuple[Step, Mapping[str, str]
 
 def _run_line(where: str, line: str, steps: Sequence[Step], play: Play) -> None:
     word, _, rest = line.partition(" ")
+    if word == "refused":
+        _run_refused(where, rest, steps, play)
+        return
     if word not in ("expect", "still"):
         step, groups = find_step(line, steps)
         step.do(play, **groups)
@@ -156,6 +162,31 @@ def _run_line(where: str, line: str, steps: Sequence[Step], play: Play) -> None:
             return
         assert time.monotonic() < deadline, f"{where}: seen instead: {seen}"
         pause.wait(0.3)
+
+
+def _run_refused(where: str, line: str, steps: Sequence[Step], play: Play) -> None:
+    naming, _, rest = line.partition(": ")
+    text = play.fill(naming.removeprefix("naming "))
+    step, groups = find_step(rest, steps)
+    message = _refusal(lambda: step.do(play, **groups))
+    assert message is not None, f"{where}: it was not refused"
+    assert text in message, f"{where}: refused, but with: {message}"
+
+
+def _refusal(do: Callable[[], object]) -> str | None:
+    try:
+        do()
+    except (AssertionError, SlicerError, ToolError) as error:
+        return str(error)
+    return None
+
+
+def step_text(line: str) -> str:
+    """The step in a line, without the word that says what to make of its outcome."""
+    word, _, rest = line.partition(" ")
+    if word == "refused":
+        return rest.partition(": ")[2]
+    return rest if word in ("expect", "still") else line
 
 
 def _clean(play: Play) -> None:

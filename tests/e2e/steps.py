@@ -34,10 +34,11 @@ def step(pattern: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 # What users do.
 
 
-@step(r"slice {name} {prefixes}")
-def make_slice(play: Play, name: str, prefixes: str) -> None:
+@step(r"slice {name} {prefixes}( for namespace (?P<only>\S+))?")
+def make_slice(play: Play, name: str, prefixes: str, only: str | None) -> None:
     real = play.real(name)
     options = [word for prefix in prefixes.split(",") for word in ("--prefix", prefix)]
+    options += ["--namespaces", only] if only else []
     play.world.slicectl("create-slice", real, *options)
     play.slices.append(real)
 

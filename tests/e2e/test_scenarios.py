@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from tests.e2e.scenario import Play, find_step, read_scenarios, run_scenario
+from tests.e2e.scenario import Play, find_step, read_scenarios, run_scenario, step_text
 from tests.e2e.steps import STEPS
 from tests.e2e.world import LabWorld
 
@@ -20,8 +20,7 @@ def test_there_are_scenarios():
     assert len(HERE) >= 5
     for scenario in read_scenarios():
         for _, line in scenario.steps:
-            word, _, rest = line.partition(" ")
-            find_step(rest if word in ("expect", "still") else line, STEPS)
+            find_step(step_text(line), STEPS)
 
 
 @pytest.mark.parametrize("scenario", HERE, ids=lambda scenario: scenario.name)

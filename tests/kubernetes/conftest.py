@@ -6,6 +6,7 @@ import pytest
 
 from tests.kubernetes.lab.cluster import Options, make_lab
 from tests.kubernetes.lab.control import running_apiserver
+from tests.kubernetes.traces import traces
 from tests.kubernetes.world import KubernetesWorld
 from tools import images
 
@@ -22,7 +23,13 @@ def clusters():
 
 
 @pytest.fixture(scope="session")
-def world(clusters, tmp_path_factory):
+def before(clusters):
+    """What the clusters looked like before Slicer came."""
+    return traces(clusters)
+
+
+@pytest.fixture(scope="session")
+def world(clusters, before, tmp_path_factory):
     """Slicer in both clusters: images of this clone, one `slicectl install` for each cluster."""
     directory = tmp_path_factory.mktemp("images")
     for archive in images.build(directory):

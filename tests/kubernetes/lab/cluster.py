@@ -219,8 +219,8 @@ def side_by_side(do: Callable[[Any], None], wanted: Sequence[Any]) -> None:
             result.result()
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    """Waits until the condition is true; ToolError with what it said last if it never is."""
+def until(condition: Callable[[], object], what: str, seen: Callable[[], object] = str) -> None:
+    """Waits until the condition is true; ToolError with what it said last (and `seen`) if it never is."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -230,7 +230,7 @@ def until(condition: Callable[[], object], what: str) -> None:
         except ToolError as error:
             last = str(error)
         if time.monotonic() > deadline:
-            raise ToolError(f"{what}: not there after {PATIENCE_S:.0f} s: {last}")
+            raise ToolError(f"{what}: not there after {PATIENCE_S:.0f} s: {last} {seen()}")
         time.sleep(0.3)
 
 
