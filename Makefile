@@ -24,6 +24,7 @@ setup-bench: ## also install what only the benchmarks need
 
 setup-kubernetes: setup ## also install what the Kubernetes tests need: packages, programs built from source (long, once)
 	@$(BIN)/python -m tools.kubernetes
+	@$(BIN)/python -m tests.kubernetes.lab prepare
 
 demo: setup ## two clusters on this machine, a slice over both, and a tour of what it does
 	@slicectl lab demo
@@ -39,6 +40,7 @@ else
 endif
 
 test-kubernetes: setup-kubernetes ## the tests on real Kubernetes: two clusters on this machine
+	$(BIN)/python -m tools.images
 	$(BIN)/python -m tools.sandbox $(BIN)/python -m tests.kubernetes.run $(TEST)
 
 check: setup ## lint, types, layers, lock file, docs, sizes

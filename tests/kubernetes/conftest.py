@@ -9,6 +9,10 @@ from tests.kubernetes.lab.control import running_apiserver
 from tests.kubernetes.traces import traces
 from tests.kubernetes.world import KubernetesWorld
 from tools import images
+from tools.run import ROOT
+
+IMAGES = ROOT / "dist/images"
+"""Made of this clone by `make test-kubernetes`: that needs the network, which the sandbox of the tests has not."""
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +33,12 @@ def before(clusters):
 
 
 @pytest.fixture(scope="session")
-def world(clusters, before, tmp_path_factory):
+def world(clusters, before):
     """Slicer in both clusters: images of this clone, one `slicectl install` for each cluster."""
-    directory = tmp_path_factory.mktemp("images")
-    for archive in images.build(directory):
+    archives = [IMAGES / f"{image.name}.tar" for image in images.IMAGES]
+    missing = [str(archive) for archive in archives if not archive.exists()]
+    assert not missing, f"missing: {' '.join(missing)}; run `python -m tools.images`"
+    for archive in archives:
         clusters.load(archive)
     found = KubernetesWorld(clusters)
     found.install()

@@ -1,5 +1,6 @@
 """The test clusters by hand. Everything ends with the command that started it.
 
+    python -m tests.kubernetes.lab prepare                the images that the clusters need (wants the network, once)
     python -m tests.kubernetes.lab apiserver [COMMAND…]   an API server for as long as COMMAND runs, or until Ctrl-C
     python -m tests.kubernetes.lab up [--multus thin] […] two clusters, until Ctrl-C; meanwhile, from other shells:
     python -m tests.kubernetes.lab run COMMAND…           a command where the clusters can be reached, e.g.
@@ -23,10 +24,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slicer.lab import machines
-from tests.kubernetes.lab.cluster import Lab, Options, make_lab, open_lab
+from tests.kubernetes.lab import images
+from tests.kubernetes.lab.cluster import Lab, Options, make_lab, need_everything, open_lab
 from tests.kubernetes.lab.control import running_apiserver
 from tools import gomodule
 from tools.kubernetes import PROGRAMS
+from tools.pins import read_pins
 from tools.run import ToolError, finish, say
 
 RECORD = gomodule.cache_directory() / "labs" / "by-hand.json"
@@ -38,6 +41,7 @@ def main() -> int:
     commands = parser.add_subparsers(required=True, dest="command")
     for name in ("apiserver", "run", "load", "load-here"):
         commands.add_parser(name).add_argument("argv", nargs=argparse.REMAINDER)
+    commands.add_parser("prepare")
     node = commands.add_parser("node")
     node.add_argument("name")
     node.add_argument("argv", nargs=argparse.REMAINDER)
@@ -49,6 +53,7 @@ def main() -> int:
     arguments = parser.parse_args()
     does: dict[str, Callable[[argparse.Namespace], int]] = {
         "apiserver": lambda a: _apiserver(a.argv),
+        "prepare": lambda _: _prepare(),
         "up": lambda _: _up(sys.argv[2:]),
         "hold": _hold,
         "run": lambda a: _inside(a.argv),
@@ -57,6 +62,13 @@ def main() -> int:
         "load-here": lambda a: _load_here(a.argv),
     }
     return does[arguments.command](arguments)
+
+
+def _prepare() -> int:
+    need_everything()
+    for archive in images.provide(read_pins()):
+        say(f"  {archive.name}: {archive.stat().st_size / 1e6:.0f} MB")
+    return 0
 
 
 def _apiserver(argv: list[str]) -> int:
