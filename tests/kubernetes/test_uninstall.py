@@ -19,12 +19,12 @@ def test_uninstalling_under_use_is_refused_and_forced_leaves_nothing(clusters, w
     world.apply("b", [render_pod("leaving", "user", "last")])
     clusters.kubectl("b", "-n", "leaving", "wait", "pod/user", "--for=condition=Ready", "--timeout=120s")
 
-    refused = world.try_slicectl("uninstall", "--context", "b", "--yes")
+    refused = world.try_slicectl("uninstall", "--context", "b")
 
     assert refused.returncode != 0
     assert "leaving/user" in refused.stdout + refused.stderr
     for context in ("b", "a"):
-        world.slicectl("uninstall", "--context", context, "--force", "--yes")
+        world.slicectl("uninstall", "--context", context, "--force")
     links = clusters.kubectl("b", "-n", "leaving", "exec", "user", "--", "ip", "-br", "link").splitlines()
     assert sorted(line.split("@")[0].split()[0] for line in links) == ["eth0", "lo"]
     annotations = clusters.get("b", "-n", "leaving", "pod", "user")["metadata"].get("annotations", {})

@@ -16,7 +16,7 @@ from tools.kubernetes import PROGRAMS
 
 SLICECTL = str(Path(sys.executable).parent / "slicectl")
 PARTS = {
-    "agent": ("slicer-nodes", "app.kubernetes.io/component=agent"),
+    "agent": ("slicer-system", "app.kubernetes.io/component=agent"),
     "controller": ("slicer-system", "app.kubernetes.io/component=controller"),
     "dns": ("slicer-system", "app.kubernetes.io/component=dns"),
     "multus": ("kube-system", "app=multus"),
