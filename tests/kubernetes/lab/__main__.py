@@ -85,7 +85,19 @@ def _apiserver(argv: list[str]) -> int:
 
 def _up(options: list[str]) -> int:
     """Starts the sandbox, notes where it is, and waits for its end."""
-    argv = (sys.executable, "-m", "tools.sandbox", sys.executable, "-m", "tests.kubernetes.lab", "hold", *options)
+    # A sandbox whose keeper was killed ends as well: nobody could end it otherwise.
+    keep = ("setpriv", "--pdeathsig", "KILL")
+    argv = (
+        *keep,
+        sys.executable,
+        "-m",
+        "tools.sandbox",
+        sys.executable,
+        "-m",
+        "tests.kubernetes.lab",
+        "hold",
+        *options,
+    )
     with subprocess.Popen(argv) as sandbox:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the clusters get it from the terminal as well, and end first
         signal.signal(signal.SIGTERM, lambda *_: os.kill(_child(sandbox.pid), signal.SIGTERM))
@@ -129,8 +141,8 @@ def _lab() -> Lab:
 
 
 def _inside(argv: list[str]) -> int:
-    pid = RECORD.with_suffix(".pid").read_text()
     env = _environment(str(_lab().layout.root / "kubeconfig"))
+    pid = RECORD.with_suffix(".pid").read_text()
     return subprocess.run(("nsenter", "-t", pid, "-n", "-m", "-p", "-i", *argv), env=env, check=False).returncode
 
 
