@@ -16,7 +16,17 @@ from cryptography.hazmat.primitives import serialization
 
 from slicer.client.files import read_if_there, write_atomic
 from slicer.client.identity import JoinToken, fingerprint, is_expected, render_token
-from slicer.model.attachments import AddressDemand, Attachment, EndpointSet, PathHealth, PingResult, TunnelHealth
+from slicer.model.attachments import (
+    AddressDemand,
+    AddressGrant,
+    AddressWish,
+    AddressYield,
+    Attachment,
+    EndpointSet,
+    PathHealth,
+    PingResult,
+    TunnelHealth,
+)
 from slicer.model.clusters import Cluster, Gateway, Node, NodeBlocks
 from slicer.model.documents import Document, key_of
 from slicer.model.errors import ConflictError, DeniedError, InvalidError, StaleError, UnauthenticatedError
@@ -26,8 +36,8 @@ from slicer_controller.store import Entry, Store
 
 TTL_MAX_S = 7 * 24 * 3600
 FORGET_S = 24 * 3600
-_AGENT_KINDS = (Node, Attachment, PathHealth, TunnelHealth, AddressDemand, PingResult)
-_MEMBER_KINDS = (*_AGENT_KINDS, Gateway, NodeBlocks, EndpointSet)
+_AGENT_KINDS = (Node, Attachment, PathHealth, TunnelHealth, AddressDemand, AddressWish, AddressYield, PingResult)
+_MEMBER_KINDS = (*_AGENT_KINDS, Gateway, NodeBlocks, EndpointSet, AddressGrant)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,18 +10,20 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from slicer.client.codec import decode, encode
-from slicer.model.attachments import AddressDemand, EndpointSet
+from slicer.model.attachments import AddressDemand, AddressGrant, EndpointSet
 from slicer.model.clusters import ClusterBlocks, Gateway, Node, NodeBlocks
 from slicer.model.documents import Document, key_of, of_kind
 from slicer.model.names import Prefix
 from slicer.model.slices import SliceState
-from slicer.plan.allocation import REST_S, Reservation, contains, live, plan_node_blocks
+from slicer.plan.allocation import REST_S, Reservation, contains, live, node_bits, plan_node_blocks
 from slicer.plan.gateways import plan_gateways
+from slicer.plan.grants import router_clashes
 from slicer.plan.views import in_slice, plan_endpoints
 from slicer_controller.access import Peer, is_revoked
+from slicer_controller.granting import Granting
 from slicer_controller.state import State
 
-Own = TypeVar("Own", Node, NodeBlocks, Gateway, EndpointSet, AddressDemand)
+Own = TypeVar("Own", Node, NodeBlocks, Gateway, EndpointSet, AddressDemand, AddressGrant)
 log = logging.getLogger(__name__)
 
 
@@ -30,13 +32,15 @@ class Member:
 
     def __init__(self, state: State, cluster: str, clock: Callable[[], float]) -> None:
         self._state, self._cluster, self._clock = state, cluster, clock
+        self._granting = Granting(state, cluster, clock)
 
     def reconcile(self) -> None:
-        """Make node blocks, gateways, endpoints and demands what slices, nodes and pods ask for."""
+        """Make node blocks, grants, gateways, endpoints and demands what slices, nodes and pods ask for."""
         slices = [s for s in of_kind(self._state.documents, SliceState) if in_slice(s, self._cluster)]
         short = {(state.spec.name, version) for state in slices for version in self._allot(state)}
         names = {state.spec.name for state in slices}
         self._release(b for b in self._own(NodeBlocks) if b.slice not in names or self._is_deleted(b.node))
+        self._granting.reconcile(slices)
         gateways = self._own(Gateway)
         self._write(gateways, plan_gateways(self._cluster, slices, self._own(Node), gateways))
         self._write(self._own(EndpointSet), plan_endpoints(self._state.documents, self._cluster))
@@ -58,7 +62,8 @@ class Member:
         document = self._state.documents.get(f"nodeblock/{slice_name}/{self._cluster}/{node}")
         stored = document.blocks if isinstance(document, NodeBlocks) else ()
         held = stored or self._rested(slice_name, node, cluster_blocks)
-        others = self._others(slice_name, node)
+        clashes = () if held else self._router_clashes(slice_name, cluster_blocks)
+        others = [*self._others(slice_name, node), *clashes]
         blocks, short = plan_node_blocks(cluster_blocks, held, others, grow=self._unmet(slice_name, node, held))
         if blocks != stored:
             self._state.put(NodeBlocks(slice=slice_name, cluster=self._cluster, node=node, blocks=blocks))
@@ -73,6 +78,11 @@ class Member:
         blocks = [b for b in self._own(NodeBlocks) if b.slice == slice_name and b.node != node]
         resting = [decode(Reservation, entry.value) for entry in self._state.store.list(f"resting/{slice_name}/")]
         return [block for b in blocks for block in b.blocks] + list(live(resting, self._clock(), but=node))
+
+    def _router_clashes(self, slice_name: str, cluster_blocks: tuple[Prefix, ...]) -> Iterable[Prefix]:
+        """Blocks whose router address is a pod's; a grant inside a block does no harm, its node leaves it alone."""
+        grants = [grant for grant in self._own(AddressGrant) if grant.slice == slice_name]
+        return router_clashes(grants, [(block, node_bits(block)) for block in cluster_blocks])
 
     def _rested(self, slice_name: str, node: str, cluster_blocks: tuple[Prefix, ...]) -> tuple[Prefix, ...]:
         """What the node had of the slice a moment ago and lies in the cluster's blocks: nobody else had it since."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from slicer.client.follow import Follower
 from slicer.client.identity import Identity
 from slicer.client.report import Reporter
+from slicer.model.attachments import AddressGrant
 from slicer.model.clusters import Cluster, Gateway, NodeBlocks
 from slicer.model.documents import Document, Documents
 from slicer.model.names import Prefix
@@ -83,4 +84,4 @@ class Upstream:
 
 
 def _is_allocation(value: Document) -> bool:
-    return isinstance(value, NodeBlocks | Gateway)
+    return isinstance(value, NodeBlocks | Gateway | AddressGrant)

@@ -43,6 +43,7 @@ from slicer.model.clusters import Node, TunnelEndpoint
 from slicer.model.documents import Document, Documents, key_of
 from slicer.plan.attach import plan_demands
 from slicer.plan.dataplane import LocalState, LocalTunnel
+from slicer.plan.granted import host_routes
 
 LOOP_RETRY_S = 1.0
 """How soon a loop that failed runs again."""
@@ -205,6 +206,8 @@ class Agent:
             self._calm.wait()
 
     def _documents(self) -> list[Document]:
+        # Wishes first: one that is fulfilled meanwhile stands there beside its attachment, never neither of them.
+        wishes = self._service.attacher.asking.wishes()
         attachments = self._service.attacher.journal.attachments()
         return [
             self._node_document(),
@@ -212,6 +215,8 @@ class Agent:
             *self._prober.paths,
             *self._tunnels,
             *plan_demands(self._service.attacher.situation()),
+            *wishes,
+            *self._service.attacher.yields(),
             *self._pinger.results(),
         ]
 
@@ -233,13 +238,15 @@ class Agent:
         )
 
     def _local(self, tunnels: tuple[LocalTunnel, ...]) -> LocalState:
+        attachments = self._attachments()
         return LocalState(
             cluster=self._cluster,
             node=self._node,
             addresses=self._settings.addresses,
             vtep_mac=self._vtep_mac,
             tunnels=tunnels,
-            attachments=self._attachments(),
+            attachments=attachments,
+            host_routes=host_routes(self._follower.view, self._cluster, self._node, attachments),
             underlay_mtu=self._settings.underlay_mtu,
             uplink_bps=self._settings.uplink_bps,
             health=self._health.health,

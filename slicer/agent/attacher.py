@@ -12,15 +12,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from slicer.agent import log
+from slicer.agent.asking import Asking
 from slicer.agent.changes import Calm, Changes, Deadline
 from slicer.agent.journal import Journal, Key, Record
 from slicer.kernel import attach, podview
-from slicer.model.attachments import Attachment, AttachmentState
+from slicer.model.attachments import AddressYield, Attachment, AttachmentState
 from slicer.model.documents import Documents
 from slicer.model.errors import ExhaustedError, SlicerError, UnavailableError
 from slicer.model.slices import SliceState
 from slicer.plan.attach import Situation, Wish, find_slice, metric_of, plan_attachment
 from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU
+from slicer.plan.granted import NOT_GRANTED, Grants, plan_yields, read_grants
 
 PATIENCE_S = 5.0
 """How long an ADD waits for a slice that is being made, or for more addresses; then "try again later"."""
@@ -50,24 +52,43 @@ class Attacher:
         """Rings when an attachment came, changed or went."""
         self.hopes = Changes()
         """Rung by others when an ADD that waits should try again: a new view, a slice namespace made."""
+        self._grants: tuple[Documents, Grants] = ({}, Grants())
+        """Of the view that they were read from."""
+        self.asking = Asking(cluster, node)
         self._decide = threading.Lock()
         self._busy: set[Key] = set()
         self._idle = threading.Condition()
 
     def situation(self) -> Situation:
         """What the node knows now."""
+        view = self._view()
         return Situation(
             cluster=self._cluster,
             node=self._node,
-            view=self._view(),
+            view=view,
             attachments=self.journal.attachments(),
             resting=self.journal.resting(),
             underlay_mtu=self._underlay_mtu,
+            grants=self._grants_of(view),
         )
 
     def slice(self, name: str) -> SliceState:
         """The slice as the view has it; NotFoundError if it does not."""
         return find_slice(self._view(), self._cluster, name)
+
+    def yields(self) -> list[AddressYield]:
+        """Addresses of grants that this node promises to leave alone."""
+        # Who decided before has written down what he took; who decides later knows the grants.
+        with self._decide:
+            now = self.situation()
+            return plan_yields(now.grants, now.own_blocks(), now.attachments, now.resting)
+
+    def _grants_of(self, view: Documents) -> Grants:
+        known, grants = self._grants
+        if known is not view:
+            grants = read_grants(view, self._cluster)
+            self._grants = (view, grants)
+        return grants
 
     def attach(self, wish: Wish, *, patience_s: float | None = None) -> Attachment:
         """The attachment, made; every reason against it is raised, and then nothing of it is left."""
@@ -77,8 +98,10 @@ class Attacher:
                 seen = self.hopes.count
                 try:
                     return self._attach(wish)
-                except (UnavailableError, ExhaustedError):
-                    self._starved()  # somebody may have to make the slice's namespace, or ask for addresses
+                except (UnavailableError, ExhaustedError) as error:
+                    if error.reason == NOT_GRANTED:
+                        self.asking.ask(wish)
+                    self._starved()  # somebody may have to make the slice's namespace, or to grant addresses
                     if not self.hopes.wait_beyond(seen, deadline.left_s):
                         raise
 
@@ -101,6 +124,7 @@ class Attacher:
             raise
         done = replace(planned, state=AttachmentState.ATTACHED)
         self.journal.put(Record(attachment=done, vni=record.vni, netns_cookie=cookie))
+        self.asking.forget(wish)
         self.changed.ring()
         return done
 

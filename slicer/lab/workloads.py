@@ -19,6 +19,7 @@ from slicer.lab.layout import Layout, Machine
 from slicer.model.errors import InvalidError, NotFoundError, SlicerError
 from slicer.model.names import check_label, check_subdomain
 from slicer.plan import pods
+from slicer.plan.grants import STATEFUL_LABEL
 
 RETRY = "CNI error 11:"
 """CNI's "try again later": the kubelet tries again, so the lab does."""
@@ -38,25 +39,41 @@ def parse_manifests(texts: Iterable[tuple[str, str]]) -> tuple[list[Json], list[
                     found.append(_checked(source, document))
                 case "Deployment":
                     found += [_checked(source, pod) for pod in expand_deployment(document)]
+                case "StatefulSet":
+                    found += [_checked(source, pod) for pod in expand_stateful_set(document)]
                 case "NetworkAttachmentDefinition":
                     networks.append(document)
                 case other:
-                    kinds = "Pod, Deployment, NetworkAttachmentDefinition"
+                    kinds = "Pod, Deployment, StatefulSet, NetworkAttachmentDefinition"
                     raise InvalidError(f"{source}: kind {other!r} is not one that the lab runs ({kinds})")
     return found, networks
 
 
 def expand_deployment(deployment: Json) -> list[Json]:
     """The pods of a Deployment: `<name>-<5 characters>`, the same for the same name and number."""
-    metadata, spec = deployment["metadata"], deployment["spec"]
-    found = []
-    for number in range(int(spec.get("replicas", 1))):
-        pod = copy.deepcopy(spec["template"])
-        digest = hashlib.sha256(f"{metadata['name']}/{number}".encode()).hexdigest()[:5]
-        pod["metadata"] = {**(pod.get("metadata") or {}), "name": f"{metadata['name']}-{digest}"}
-        pod["metadata"].setdefault("namespace", metadata.get("namespace", "default"))
-        found.append({"apiVersion": "v1", "kind": "Pod", **pod})
+    name = deployment["metadata"]["name"]
+    numbers = range(int(deployment["spec"].get("replicas", 1)))
+    digests = [hashlib.sha256(f"{name}/{number}".encode()).hexdigest()[:5] for number in numbers]
+    return [_replica(deployment, f"{name}-{digest}") for digest in digests]
+
+
+def expand_stateful_set(stateful_set: Json) -> list[Json]:
+    """The pods of a StatefulSet: `<name>-0` and so on, with the label by which Kubernetes marks their identity."""
+    name = stateful_set["metadata"]["name"]
+    found = [
+        _replica(stateful_set, f"{name}-{number}") for number in range(int(stateful_set["spec"].get("replicas", 1)))
+    ]
+    for pod in found:
+        metadata = pod["metadata"]
+        metadata["labels"] = {**(metadata.get("labels") or {}), STATEFUL_LABEL: metadata["name"]}
     return found
+
+
+def _replica(owner: Json, name: str) -> Json:
+    pod = copy.deepcopy(owner["spec"]["template"])
+    pod["metadata"] = {**(pod.get("metadata") or {}), "name": name}
+    pod["metadata"].setdefault("namespace", owner["metadata"].get("namespace", "default"))
+    return {"apiVersion": "v1", "kind": "Pod", **pod}
 
 
 def run(layout: Layout, cluster: str, wanted: Sequence[Json], networks: Sequence[Json], node: str = "") -> list[Json]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from slicer.model.names import Address, check_container_id, check_interface_name, check_label, check_range
+from slicer.model.names import (
+    Address,
+    check_container_id,
+    check_interface_name,
+    check_label,
+    check_range,
+    check_subdomain,
+)
 from slicer.model.slices import BITS_MAX, RATE_MIN_BPS
 
 
@@ -155,6 +162,58 @@ class AddressDemand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddressWish:
+    """Certain addresses are asked for, for one pod, that its node cannot give by itself (not of its own blocks)."""
+
+    slice: str
+    cluster: str
+    node: str = ""
+    """Who asks for a pod that starts there; empty where the member itself asks, for a pod that has no node yet."""
+    namespace: str
+    pod: str
+    addresses: tuple[Address, ...]
+
+    def __post_init__(self) -> None:
+        check_label("slice name", self.slice)
+        check_label("namespace", self.namespace)
+        check_subdomain("pod name", self.pod)
+        _sort_addresses(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressGrant:
+    """Addresses that belong to one pod of a cluster, on whichever node it runs; nobody else gets them."""
+
+    slice: str
+    cluster: str
+    namespace: str
+    pod: str
+    addresses: tuple[Address, ...]
+    """Of the cluster's blocks."""
+    sticky: bool = False
+    """Kept because the pod has an identity (StatefulSet), not because somebody asked for these addresses."""
+    ready: bool = False
+    """Whether they may be used: the nodes whose blocks have them know that they are not theirs to give."""
+    node: str = ""
+    """Where they are routed to; empty while the pod has none of them, or is on the node whose block has them."""
+    message: str = ""
+    """Why they are not ready; empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressYield:
+    """Granted addresses in a node's blocks that it promises not to give to anybody but the pod with the grant."""
+
+    slice: str
+    cluster: str
+    node: str
+    addresses: tuple[Address, ...]
+
+    def __post_init__(self) -> None:
+        _sort_addresses(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ping:
     """A user asks a node to send echo requests from a pod's slice interface (`slicectl ping`)."""
 
@@ -182,3 +241,8 @@ class PingResult:
     received: int
     rtts_us: tuple[int, ...] = ()
     error: str = ""
+
+
+def _sort_addresses(value: AddressWish | AddressYield) -> None:
+    unique = tuple(sorted(set(value.addresses), key=lambda address: (address.version, address)))
+    object.__setattr__(value, "addresses", unique)

@@ -20,6 +20,9 @@ Nothing here is merged: one key has one author.
 | path | slice, cluster, node, remote cluster | PathHealth | agent |
 | tunnel | cluster, node, set, index, remote cluster | TunnelHealth | agent |
 | demand | slice, cluster, node or `-`, version | AddressDemand | agent, member |
+| wish | slice, cluster, node or `-`, namespace, pod | AddressWish | agent, member |
+| grant | slice, cluster, namespace, pod | AddressGrant | member |
+| yield | slice, cluster, node | AddressYield | agent |
 | pingresult | cluster, id | PingResult | agent |
 """
 
@@ -28,7 +31,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from slicer.model.attachments import AddressDemand, Attachment, EndpointSet, PathHealth, Ping, PingResult, TunnelHealth
+from slicer.model.attachments import (
+    AddressDemand,
+    AddressGrant,
+    AddressWish,
+    AddressYield,
+    Attachment,
+    EndpointSet,
+    PathHealth,
+    Ping,
+    PingResult,
+    TunnelHealth,
+)
 from slicer.model.clusters import Cluster, ClusterBlocks, Gateway, Node, NodeBlocks
 from slicer.model.errors import InvalidError
 from slicer.model.slices import Export, Membership, SliceState
@@ -49,6 +63,9 @@ Document = (
     | PathHealth
     | TunnelHealth
     | AddressDemand
+    | AddressWish
+    | AddressGrant
+    | AddressYield
     | PingResult
 )
 Documents = Mapping[str, Document]
@@ -69,6 +86,9 @@ KINDS: Mapping[str, type[Document]] = {
     "path": PathHealth,
     "tunnel": TunnelHealth,
     "demand": AddressDemand,
+    "wish": AddressWish,
+    "grant": AddressGrant,
+    "yield": AddressYield,
     "pingresult": PingResult,
 }
 
@@ -119,6 +139,12 @@ def _parts(value: Document) -> tuple[object, ...]:
             return (value.cluster, value.node, value.tunnel_set, value.index, value.remote_cluster)
         case AddressDemand():
             return (value.slice, value.cluster, value.node or "-", value.version)
+        case AddressWish():
+            return (value.slice, value.cluster, value.node or "-", value.namespace, value.pod)
+        case AddressGrant():
+            return (value.slice, value.cluster, value.namespace, value.pod)
+        case AddressYield():
+            return (value.slice, value.cluster, value.node)
         case PingResult():
             return (value.cluster, value.id)
 

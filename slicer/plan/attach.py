@@ -7,7 +7,7 @@ from the blocks that it was given.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slicer.model.attachments import AddressDemand, AttachedBy, Attachment, AttachmentState, Bandwidth
 from slicer.model.clusters import NodeBlocks
@@ -23,6 +23,7 @@ from slicer.model.errors import (
 from slicer.model.names import Address, Prefix
 from slicer.model.slices import SliceState
 from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU, pod_mtu
+from slicer.plan.granted import NOT_GRANTED, Grants, check_grantable, check_granted
 
 HOST_MAC = "02:51:1c:e2:00:01"
 """MAC address of every host end: each veth is a wire of its own, so one address serves all pods."""
@@ -66,6 +67,8 @@ class Situation:
     """By slice: released less than REST_S ago."""
     underlay_mtu: int = DEFAULT_UNDERLAY_MTU
     """bytes; the pods' follows from it."""
+    grants: Grants = field(default_factory=Grants)
+    """Of this cluster, as the view has them."""
 
     def slice(self, name: str) -> SliceState:
         """The slice; NotFoundError if this node's view does not have it."""
@@ -77,6 +80,11 @@ class Situation:
         if not isinstance(given, NodeBlocks) or not given.blocks:
             raise UnavailableError(f"node {self.node!r} has no addresses of slice {name!r} yet", reason="NoBlock")
         return given.blocks
+
+    def own_blocks(self) -> list[NodeBlocks]:
+        """All blocks that this node hands out, by slice."""
+        given = (self.view[key] for key in sorted(self.view) if key.startswith("nodeblock/"))
+        return [b for b in given if isinstance(b, NodeBlocks) and (b.cluster, b.node) == (self.cluster, self.node)]
 
     def in_slice(self, name: str) -> list[Attachment]:
         """The node's attachments in one slice."""
@@ -121,20 +129,22 @@ def plan_attachment(wish: Wish, situation: Situation, *, mac: str, host_interfac
 
 
 def choose_addresses(wish: Wish, state: SliceState, situation: Situation) -> tuple[Address, ...]:
-    """One address for each family of the slice, IPv4 first: the wished one, else the lowest free one."""
+    """One address for each family of the slice, IPv4 first: the wished one, the granted one, else the lowest free."""
     blocks = situation.blocks(wish.slice)
     wished = _wished(wish, state)
     routers = _routers(blocks)
     holders = {address: a for a in situation.in_slice(wish.slice) for address in a.addresses}
-    resting = situation.resting.get(wish.slice, ())
+    owners = situation.grants.owners.get(wish.slice, {})
+    taken = {*holders, *situation.resting.get(wish.slice, ()), *routers, *owners}
     chosen: list[Address] = []
     for version in sorted({prefix.version for prefix in state.spec.prefixes}):
         family = tuple(block for block in blocks if block.version == version)
         if version in wished:
             _refuse_held(wished[version], holders, wish.slice)
-            chosen.append(_check_ours(wished[version], family, routers, f"slice {wish.slice!r} on {situation.node}"))
+            chosen.append(_check_wished(wished[version], family, wish, situation))
         else:
-            chosen.append(_lowest_free(family, {*holders, *resting, *routers}, wish.slice, situation.node))
+            kept = _kept(version, wish, holders, situation.grants)
+            chosen.append(kept or _lowest_free(family, taken, wish.slice, situation.node))
     return tuple(chosen)
 
 
@@ -148,12 +158,7 @@ def usable(block: Prefix) -> range:
 
 def plan_demands(situation: Situation) -> list[AddressDemand]:
     """The families of slices whose blocks on this node are nearly used up (asked for before they are empty)."""
-    demands = []
-    for key in sorted(situation.view):
-        given = situation.view[key]
-        if isinstance(given, NodeBlocks) and (given.cluster, given.node) == (situation.cluster, situation.node):
-            demands += _demands(given, situation)
-    return demands
+    return [demand for given in situation.own_blocks() for demand in _demands(given, situation)]
 
 
 def metric_of(attachment: Attachment, attachments: Iterable[Attachment]) -> int:
@@ -220,15 +225,45 @@ def _refuse_held(address: Address, holders: Mapping[Address, Attachment], slice_
         raise ConflictError(f"address {address} of slice {slice_name!r} is in use by {who}", reason="AddressInUse")
 
 
-def _check_ours(address: Address, blocks: tuple[Prefix, ...], routers: Collection[Address], where: str) -> Address:
-    if address in routers:
+def _check_wished(address: Address, blocks: tuple[Prefix, ...], wish: Wish, situation: Situation) -> Address:
+    """The address, if it is granted to the pod, or nobody's and this node's to give."""
+    if address in _routers(blocks):
+        where = f"slice {wish.slice!r} on {situation.node}"
         raise ConflictError(f"address {address} of {where} is the node's own", reason="AddressInUse")
-    if not any(int(address) in usable(block) for block in blocks):
-        own = ", ".join(map(str, blocks))
-        raise ConflictError(
-            f"address {address} of {where} is not one that the node hands out ({own})", reason="OutsideNodeBlocks"
-        )
+    owner = situation.grants.owners.get(wish.slice, {}).get(address)
+    if not check_granted(address, owner, (wish.namespace, wish.pod)) and not any(
+        int(address) in usable(block) for block in blocks
+    ):
+        check_grantable(address, wish.slice, situation.cluster, situation.view)
+        if not wish.pod:
+            raise ConflictError(
+                f"address {address} of slice {wish.slice!r} is not in the blocks of node {situation.node!r}, "
+                "and only a pod with a name can be granted it",
+                reason="OutsideNodeBlocks",
+            )
+        raise UnavailableError(f"address {address} of slice {wish.slice!r} is not granted yet", reason=NOT_GRANTED)
     return address
+
+
+def _kept(version: int, wish: Wish, holders: Mapping[Address, Attachment], grants: Grants) -> Address | None:
+    """The address that the pod was granted and does not have yet; None if there is none, or none that may be used."""
+    grant = grants.by_pod.get((wish.slice, wish.namespace, wish.pod))
+    if grant is None:
+        return None
+    for address in grant.addresses:
+        holder = holders.get(address)
+        if address.version != version or (holder and holder.container_id == wish.container_id):
+            continue
+        if not grant.ready:
+            if grant.sticky:
+                return None  # an address that nobody insists on is not worth waiting for
+            raise UnavailableError(grant.message, reason=NOT_GRANTED)
+        if holder is not None:
+            raise UnavailableError(
+                f"address {address} of slice {wish.slice!r} is still held by the pod's last sandbox", reason="StillHeld"
+            )
+        return address
+    return None
 
 
 def _lowest_free(blocks: tuple[Prefix, ...], taken: Collection[Address], slice_name: str, node: str) -> Address:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from slicer.model.attachments import Attachment, AttachmentState, Endpoint, EndpointSet, Ping
+from slicer.model.attachments import AddressGrant, Attachment, AttachmentState, Endpoint, EndpointSet, Ping
 from slicer.model.clusters import Cluster, ClusterBlocks, Gateway, Node, NodeBlocks
 from slicer.model.documents import Document, Documents, of_kind
 from slicer.model.slices import Export, Membership, SliceState
@@ -104,6 +104,8 @@ def _for_cluster(value: Document, scope: Scope) -> bool:
             return value.name == scope.cluster
         case Export() | EndpointSet():
             return value.slice in scope.slices
+        case AddressGrant():
+            return value.cluster == scope.cluster and value.slice in scope.slices
         case NodeBlocks():
             # The own ones come back too: a member that lost its store finds there what it promised.
             own = value.cluster == scope.cluster and value.slice in scope.slices
@@ -116,6 +118,8 @@ def _for_node(value: Document, scope: Scope) -> bool:
     match value:
         case Node():
             return value.cluster == scope.cluster
+        case AddressGrant():
+            return value.cluster == scope.cluster and value.slice in scope.slices
         case NodeBlocks():
             target = (value.slice, value.cluster, value.node) in scope.targets
             return target or (value.cluster == scope.cluster and value.slice in scope.slices)

@@ -207,6 +207,60 @@ def test_a_node_that_asks_gets_another_block(plane: Any) -> None:
     assert len(a.follower.view["block/red/a"].blocks) == 2
 
 
+def test_an_address_is_granted_when_its_node_has_given_it_up(plane: Any) -> None:
+    """A wish of one node for an address of another's block: every node sees the grant, ready after the yield."""
+    from slicer.model.attachments import AddressWish, AddressYield
+
+    plane.member("a")
+    with plane.hub.api() as api:
+        api.create("slices", RED | {"clusters": ["a"]})
+    one, two = plane.agent("a", "a-n1"), plane.agent("a", "a-n2")
+    (block,) = one.wait_key("nodeblock/red/a/a-n1").blocks
+    wished = {"slice": "red", "cluster": "a", "addresses": (block[9],)}
+
+    two.report(AddressWish(node="a-n2", namespace="shop", pod="db", **wished))
+    first = one.wait_key("grant/red/a/shop/db")
+    assert not first.ready
+    assert "block of node 'a-n1'" in first.message
+    one.report(AddressYield(node="a-n1", **wished))
+
+    for agent in (one, two):
+        agent.wait(lambda view: view["grant/red/a/shop/db"].ready)
+        assert agent.follower.view["grant/red/a/shop/db"].addresses == (block[9],)
+
+
+def test_a_member_that_lost_its_memory_grants_the_same_again(plane: Any) -> None:
+    """The grants of pods that do not run just now come back from the hub, ready as they were."""
+    from slicer.model.slices import Membership
+
+    a, _ = two_clusters(plane)
+    address = a.follower.view["block/red/a"].blocks[0][-7]
+    asks = Membership(name="m", slice="red", cluster="a", namespace="shop", pod="db", addresses=(address,))
+    with plane.hub.api() as api:
+        api.create("memberships", {**_plain(asks), "addresses": [str(address)]})
+        a.wait(lambda view: "grant/red/a/shop/db" in view and view["grant/red/a/shop/db"].ready)
+        api.delete("memberships", "m")
+    a.wait(lambda view: "membership/m" not in view)
+    member = plane.members["a"]
+    member.kill()
+    for file in (*member.directory.glob("store.db*"), member.directory / "view.json"):
+        file.unlink()
+
+    member.start()
+    with plane.hub.api() as api:
+        api.create("slices", RED | {"name": "blue", "prefixes": ["10.8.0.0/16"]})
+    a.wait_key("nodeblock/blue/a/a-n1")
+
+    assert a.follower.view["grant/red/a/shop/db"].addresses == (address,)
+    assert a.follower.view["grant/red/a/shop/db"].ready
+
+
+def _plain(value: Any) -> Any:
+    from slicer.client.codec import encode
+
+    return {key: item for key, item in encode(value).items() if item}
+
+
 def test_a_slice_that_is_deleted_goes_from_all_views(plane: Any) -> None:
     """Deleting a slice removes it, its blocks and its gateways from every agent's view."""
     a, b = two_clusters(plane)

@@ -116,6 +116,10 @@ class Lab:
         """The process number of a machine's init."""
         return machines.require(self.directory / "machines" / machine).pid
 
+    def view(self, node):
+        """The documents of a node's view, as its agent keeps them on disk."""
+        return json.loads(Path(f"/proc/{self.pid(node)}/root/var/lib/slicer/view.json").read_text())["documents"]
+
     def netns_of(self, pod):
         """A pod's network namespace, seen from here: through its node's root directory."""
         node, record = workloads.find(self.layout, pod)

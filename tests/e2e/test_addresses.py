@@ -110,3 +110,74 @@ def test_a_deployment_is_endpoints_behind_one_name(lab, scope, until):
 
     assert len(set(addresses)) == 2
     until(lambda: lab.lookup(client, name)[1] == addresses, "both replicas")
+
+
+def test_a_stateful_pod_takes_its_address_along(lab, scope, until):
+    """On another node it has the same one, is reached there from everywhere, and nobody else ever gets it."""
+    red = scope.slice()
+    near, other, far = (scope.pod(c, n, red, node=f"{c}-{n}") for c, n in (("a", "n1"), ("a", "n2"), ("b", "n1")))
+    (stateful,) = scope.example("statefulset.yaml", "a", red, node="a-n1")
+    (address,) = lab.addresses(stateful)["net1"]
+    until(lambda: granted(lab, stateful, address), "the grant")
+    scope.delete(stateful)
+    assert address not in lab.addresses(scope.pod("a", "next", red, node="a-n1"))["net1"]
+
+    (stateful,) = scope.example("statefulset.yaml", "a", red, node="a-n2")
+
+    assert lab.addresses(stateful)["net1"] == [address]
+    for pod in (near, other, far):
+        until(lambda pod=pod: lab.reaches(pod, address), f"{pod} reaches it")
+        until(lambda pod=pod: lab.reaches(stateful, lab.addresses(pod)["net1"][0]), f"it reaches {pod}")
+    scope.delete(stateful)
+    (stateful,) = scope.example("statefulset.yaml", "a", red, node="a-n1")
+    assert lab.addresses(stateful)["net1"] == [address]
+    until(lambda: lab.reaches(other, address), "the way back home")
+
+
+def test_a_fixed_address_of_another_nodes_block_is_granted(lab, scope, until):
+    """The pod starts with it where it is put, others reach it, and a second pod that wants it is told whose it is."""
+    red = scope.slice()
+    near = scope.pod("a", "near", red, node="a-n1")
+    far = scope.pod("b", "far", red)
+    wished = str(ipaddress.ip_address(lab.addresses(near)["net1"][0]) + 7)
+
+    fixed = scope.pod("a", "fixed", json.dumps([{"slice": red, "ips": [wished]}]), node="a-n2")
+
+    assert lab.addresses(fixed)["net1"] == [wished]
+    for pod in (near, far):
+        until(lambda pod=pod: lab.reaches(pod, wished), f"{pod} reaches it")
+    taken = lab.addresses(near)["net1"][0]
+    refusals = (
+        ("a-n1", wished, f"belongs to pod {scope.namespace}/fixed"),
+        ("a-n2", taken, f"in use by {scope.namespace}/near on node 'a-n1'"),
+    )
+    for node, address, message in refusals:
+        manifest = json.dumps(scope.manifest("second", json.dumps([{"slice": red, "ips": [address]}])))
+        refusal = lab.refused(1, "lab", "run", "-f", "-", "--cluster", "a", "--node", node, stdin=manifest)
+        assert message in refusal
+    others = [lab.addresses(scope.pod("a", f"other-{n}", red, node="a-n1"))["net1"][0] for n in range(8)]
+    assert wished not in others
+
+
+def test_an_address_of_another_cluster_is_refused_by_name(lab, scope):
+    """Its packets would go to the other cluster's gateways, whatever stood here."""
+    red = scope.slice()
+    theirs = str(ipaddress.ip_address(lab.addresses(scope.pod("b", "far", red))["net1"][0]) + 7)
+    manifest = json.dumps(scope.manifest("lost", json.dumps([{"slice": red, "ips": [theirs]}])))
+
+    refusal = lab.refused(1, "lab", "run", "-f", "-", "--cluster", "a", stdin=manifest)
+
+    assert f"address {theirs} of slice '{red}' lies in a block of cluster 'b'" in refusal
+
+
+def granted(lab, pod, address):
+    """Whether the pod's address is its own on every node: a grant is ready, as each node of the cluster has seen it."""
+    cluster, namespace, name = pod.split("/")
+    views = [lab.view(f"{cluster}-{node}") for node in ("n1", "n2")]
+    grants = [view.get(f"grant/{slice_}/{cluster}/{namespace}/{name}") for view in views for slice_ in slices_in(view)]
+    return sum(bool(grant and grant["ready"] and address in grant["addresses"]) for grant in grants) == len(views)
+
+
+def slices_in(view):
+    """The names of the slices in a view."""
+    return [key.removeprefix("slice/") for key in view if key.startswith("slice/")]

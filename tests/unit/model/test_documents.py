@@ -10,6 +10,9 @@ import pytest
 from slicer.model import documents as docs
 from slicer.model.attachments import (
     AddressDemand,
+    AddressGrant,
+    AddressWish,
+    AddressYield,
     Attachment,
     EndpointSet,
     PathHealth,
@@ -52,6 +55,9 @@ EXAMPLES = {
         cluster="a", node="n1", tunnel_set=0, index=1, remote_cluster="b", remote_node="n9"
     ),
     "demand/red/a/-/4": AddressDemand(slice="red", cluster="a", version=4, blocks_held=1),
+    "wish/red/a/-/ns/x": AddressWish(slice="red", cluster="a", namespace="ns", pod="x", addresses=()),
+    "grant/red/a/ns/x": AddressGrant(slice="red", cluster="a", namespace="ns", pod="x", addresses=()),
+    "yield/red/a/n1": AddressYield(slice="red", cluster="a", node="n1", addresses=()),
     "pingresult/a/p1": PingResult(id="p1", cluster="a", node="n1", sent=3, received=3),
 }
 
