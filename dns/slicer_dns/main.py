@@ -61,13 +61,13 @@ async def _run(options: Options, server: Server) -> int:
 
 async def _follow(options: Options, server: Server, again: asyncio.Event) -> None:
     """Keeps the zones as their source says, until it is cancelled."""
-    from slicer_dns.sources import follow_file, member_source
+    from slicer_dns.sources import follow_file, member_source, token_source
 
     if options.view_file is not None:
         again.set()
         await follow_file(options.view_file, server.show, again)
     elif options.state is not None:
-        async with member_source(options.state, options.join_token_file, server.show):
+        async with member_source(options.state, token_source(options), server.show):
             await asyncio.Event().wait()
 
 

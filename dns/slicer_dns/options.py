@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from slicer.client.joining import ServiceJoin, add_join_arguments, parse_join
 from slicer.model.errors import InvalidError
 from slicer.model.names import Address, Prefix, check_range, parse_address, parse_prefix
 
@@ -31,6 +32,7 @@ class Options:
     listen: tuple[Listen, ...]
     state: Path | None = None
     join_token_file: Path | None = None
+    service_join: ServiceJoin | None = None
     view_file: Path | None = None
     trusted: tuple[Prefix, ...] = ()
     processes: int = 1
@@ -59,6 +61,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
             listen=tuple(map(parse_listen, given.listen)),
             state=given.state,
             join_token_file=given.join_token_file,
+            service_join=parse_join(given),
             view_file=given.view_file,
             trusted=tuple(parse_prefix("--trust-ecs", text) for text in (*LOOPBACK, *given.trust_ecs)),
             processes=check_range("--processes", given.processes, 1, 64),
@@ -77,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--listen", action="append", required=True, metavar="IP:PORT", help="UDP and TCP; may be given several times")
     add("--state", type=Path, metavar="DIR", help="identity and last view; needed to follow a member")
     add("--join-token-file", type=Path, metavar="FILE", help="one-use token of the member; only for the first start")
+    add_join_arguments(parser)
     add("--view-file", type=Path, metavar="FILE", help="serve this saved zone view instead; SIGHUP reads it again")
     add("--trust-ecs", action="append", default=[], metavar="PREFIX",
         help="resolvers whose EDNS client subnet names the asker (loopback always); several times")  # fmt: skip

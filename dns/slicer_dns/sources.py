@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from slicer.client.follow import Follower
 from slicer.client.identity import Identity, load_or_join
 from slicer.model.documents import Document, Documents
 from slicer.model.errors import InvalidError, SlicerError, UnavailableError
+from slicer_dns.options import Options
 
 LOG = logging.getLogger("slicer_dns.sources")
 VIEW_PATH = "/v1/views/zone"
@@ -25,15 +27,17 @@ JOIN_BACKOFF_S = (0.2, 10.0)
 """Shortest and longest wait before a member that does not answer is asked again to let us join."""
 
 Show = Callable[[Documents], None]
+TokenSource = Callable[[], str | None]
+"""The join token, if there is one; UnavailableError while it is not there yet."""
 
 
 @asynccontextmanager
-async def member_source(state: Path, token_file: Path | None, show: Show) -> AsyncIterator[None]:
+async def member_source(state: Path, token: TokenSource, show: Show) -> AsyncIterator[None]:
     """Joins if needed and follows the member's view; `show` is called from another thread.
 
     The last view on disk is shown at once. SlicerError if joining is refused; a member that is down is waited for.
     """
-    identity = await _join(state / "identity", token_file)
+    identity = await _join(state / "identity", token)
     follower = Follower(identity, VIEW_PATH, state / "view.json", show)
     follower.start()
     try:
@@ -42,15 +46,22 @@ async def member_source(state: Path, token_file: Path | None, show: Show) -> Asy
         await asyncio.to_thread(follower.stop)
 
 
-async def _join(directory: Path, token_file: Path | None) -> Identity:
+async def _join(directory: Path, token: TokenSource) -> Identity:
     wait_s = JOIN_BACKOFF_S[0]
     while True:
         try:
-            return await asyncio.to_thread(load_or_join, directory, _token(token_file), expect="slicer://dns/")
+            return await asyncio.to_thread(load_or_join, directory, token(), expect="slicer://dns/")
         except UnavailableError as error:
             LOG.warning("join_waits", extra={"error": error.message, "wait_s": wait_s})
         await asyncio.sleep(wait_s)
         wait_s = min(2 * wait_s, JOIN_BACKOFF_S[1])
+
+
+def token_source(options: Options) -> TokenSource:
+    """Where the join token comes from: what Kubernetes gives the pod, or a file."""
+    if options.service_join is not None:
+        return options.service_join.token
+    return partial(_token, options.join_token_file)
 
 
 def _token(path: Path | None) -> str | None:

@@ -98,6 +98,8 @@ def cleanup(state: Path, run_directory: Path, *, purge: bool) -> None:
 
 
 def _token(settings: Settings) -> str | None:
+    if settings.service_join is not None:
+        return settings.service_join.token()
     path = settings.join_token_file
     return path.read_text().strip() if path is not None and path.exists() else None
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from slicer.client.joining import ServiceJoin, add_join_arguments, parse_join
 from slicer.model.names import Address, check_range, check_subdomain, parse_address
 from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU
 from slicer.plan.probing import Pace
@@ -26,6 +27,7 @@ class Settings:
     addresses: tuple[Address, ...]
     outside_addresses: tuple[Address, ...] = ()
     join_token_file: Path | None = None
+    service_join: ServiceJoin | None = None
     wireguard: str = "auto"
     port_base: int = 51820
     underlay_mtu: int = DEFAULT_UNDERLAY_MTU
@@ -56,6 +58,7 @@ def parse_settings(given: argparse.Namespace) -> Settings:
         addresses=tuple(parse_address("--address", text) for texts in given.address for text in texts.split(",")),
         outside_addresses=tuple(parse_address("--outside-address", text) for text in given.outside_address),
         join_token_file=given.join_token_file,
+        service_join=parse_join(given),
         wireguard=given.wireguard,
         port_base=given.port_base,
         underlay_mtu=given.underlay_mtu,
@@ -81,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--outside-address", action="append", default=[], help="where other clusters reach it; repeatable")
     top.add_argument("--join-token-file", type=Path, help="only needed for the first start")
+    add_join_arguments(top)
     top.add_argument("--wireguard", choices=("auto", "kernel", "wireguard-go"), default="auto")
     top.add_argument("--port-base", type=int, default=51820, help="first UDP port of the tunnels (default %(default)s)")
     top.add_argument("--underlay-mtu", type=int, default=DEFAULT_UNDERLAY_MTU, help="bytes (default %(default)s)")

@@ -31,8 +31,10 @@ from slicer.model.errors import DeniedError, InvalidError, UnauthenticatedError
 
 log = logging.getLogger(__name__)
 TOKEN_START = "slicer1."  # noqa: S105  # the mark that a token begins with, not a token
-_TOKEN_MAX = 4096
-"""Characters; a real token has about 250."""
+SERVICE_ACCOUNT = "service-account"
+"""`id` of a join token whose secret is the token of a Kubernetes service account (slicer.client.joining)."""
+_TOKEN_MAX = 16384
+"""Characters; a real token has about 250, one made of a service account's token about 2000."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,14 @@ MAC_PATTERN = r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$"
 KEY_PATTERN = r"^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"
 """A WireGuard public key: 32 bytes in base64."""
 
+LABEL_RULE = "is not a DNS label (a-z, 0-9 and '-', at most 63 characters)"
+SUBDOMAIN_RULE = "is not a DNS name (a-z, 0-9, '-' and '.', at most 253 characters)"
+PREFIX_RULE = "is not a prefix like 10.7.0.0/16 or fd07::/48"
+HOST_BITS_RULE = "has host bits set"
+ADDRESS_RULE = "is not an IPv4 or IPv6 address"
+INTERFACE_RULE = "must have 1 to 15 characters, no '/', ':' or space, and not be all or default"
+"""How refusals end, here and where the Kubernetes API server refuses by itself (the CRDs are made with these)."""
+
 _NO_INTERFACES = frozenset({".", "..", "all", "default"})
 """The last two are directories of /proc/sys/net/ipv4/conf: the kernel takes no interface of that name."""
 _LABEL = re.compile(LABEL_PATTERN.replace("$", r"\Z"))
@@ -42,14 +50,14 @@ _KEY = re.compile(KEY_PATTERN.replace("$", r"\Z"))
 def check_label(what: str, text: str) -> str:
     """`text` if it is a DNS label of at most 63 characters; InvalidError naming `what` otherwise."""
     if not _LABEL.match(text):
-        raise InvalidError(f"{what} {text!r} is not a DNS label (a-z, 0-9 and '-', at most 63 characters)")
+        raise InvalidError(f"{what} {text!r} {LABEL_RULE}")
     return text
 
 
 def check_subdomain(what: str, text: str) -> str:
     """`text` if it is a DNS subdomain of at most 253 characters; InvalidError naming `what` otherwise."""
     if not _SUBDOMAIN.match(text):
-        raise InvalidError(f"{what} {text!r} is not a DNS name (a-z, 0-9, '-' and '.', at most 253 characters)")
+        raise InvalidError(f"{what} {text!r} {SUBDOMAIN_RULE}")
     return text
 
 
@@ -66,9 +74,7 @@ def check_interface_name(text: str) -> str:
     """`text` if Linux and the CNI specification take it as an interface name (1 to 15 bytes)."""
     bad = not 1 <= len(text.encode()) <= 15 or text in _NO_INTERFACES or any(c in "/:" or c.isspace() for c in text)
     if bad:
-        raise InvalidError(
-            f"interface name {text!r} must have 1 to 15 characters, no '/', ':' or space, and not be all or default"
-        )
+        raise InvalidError(f"interface name {text!r} {INTERFACE_RULE}")
     return text
 
 
@@ -90,8 +96,13 @@ def check_public_key(text: str) -> str:
 def check_range(what: str, value: int, low: int, high: int) -> int:
     """`value` if low <= value <= high; InvalidError naming `what` otherwise."""
     if not low <= value <= high:
-        raise InvalidError(f"{what} {value} is not between {low} and {high}")
+        raise InvalidError(f"{what} {value} {range_rule(low, high)}")
     return value
+
+
+def range_rule(low: int, high: int) -> str:
+    """How the refusal of a number outside [low, high] ends."""
+    return f"is not between {low} and {high}"
 
 
 def parse_prefix(what: str, text: str) -> Prefix:
@@ -107,4 +118,4 @@ def parse_address(what: str, text: str) -> Address:
     try:
         return ipaddress.ip_address(text)
     except ValueError:
-        raise InvalidError(f"{what} {text!r} is not an IPv4 or IPv6 address") from None
+        raise InvalidError(f"{what} {text!r} {ADDRESS_RULE}") from None

@@ -14,8 +14,19 @@ RATE_MIN_BPS = 8_000
 """bit/s: below one byte a millisecond HTB's arithmetic has no meaning."""
 
 
+CONTACT_MAX = 253
+"""Characters: of a mail address, and of any host's name."""
+UNIX_TIME_MAX = 253_402_300_799
+"""The last second of the year 9999: what date formats can still write."""
 RESERVED_SLICE_NAMES = frozenset({"svc", "dns", "dns-version"})
 """Labels directly under slice.local that already mean something (docs/reference/dns.md)."""
+RESERVED_RULE = "means something else in DNS; choose another"
+FAMILIES_RULE = "give one IPv4 prefix, one IPv6 prefix, or one of each"
+SCOPE_RULE = "is multicast, loopback, link-local or unspecified"
+BOTH_RULE = "has both a pod and labels; give one"
+ADDRESSES_RULE = "wishes addresses; that needs one pod"
+PREFIXES_IMMUTABLE_RULE = "cannot change (they are %s): make another slice"
+"""How refusals end, here and where the Kubernetes API server refuses by itself (the CRDs are made with these)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +84,13 @@ class Slice:
     dns: DnsOptions = field(default_factory=DnsOptions)
     namespaces: tuple[str, ...] = ()
     """Namespaces whose pods may join, sorted; empty means every namespace."""
+    contact: str = ""
+    """Whom to ask to be let in: a name, an address; refusals show it."""
 
     def __post_init__(self) -> None:
         check_label("slice name", self.name)
         if self.name in RESERVED_SLICE_NAMES:
-            raise InvalidError(f"slice name {self.name!r} means something else in DNS; choose another")
+            raise InvalidError(f"slice name {self.name!r} {RESERVED_RULE}")
         object.__setattr__(self, "clusters", tuple(sorted(set(self.clusters))))
         object.__setattr__(self, "namespaces", tuple(sorted(set(self.namespaces))))
         for cluster in self.clusters:
@@ -85,6 +98,7 @@ class Slice:
         for namespace in self.namespaces:
             check_label("namespace", namespace)
         check_range("gateways", self.gateways, 0, 64)
+        check_range("length of contact", len(self.contact), 0, CONTACT_MAX)
         check_prefixes(self.prefixes)
 
 
@@ -93,10 +107,10 @@ def check_prefixes(prefixes: tuple[Prefix, ...]) -> None:
     versions = [prefix.version for prefix in prefixes]
     if not versions or len(set(versions)) != len(versions):
         given = ", ".join(str(prefix) for prefix in prefixes)
-        raise InvalidError(f"prefixes [{given}]: give one IPv4 prefix, one IPv6 prefix, or one of each")
+        raise InvalidError(f"prefixes [{given}]: {FAMILIES_RULE}")
     for prefix in prefixes:
         if prefix.is_multicast or prefix.is_loopback or prefix.is_link_local or prefix.is_unspecified:
-            raise InvalidError(f"prefix {prefix} is multicast, loopback, link-local or unspecified")
+            raise InvalidError(f"prefix {prefix} {SCOPE_RULE}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +152,10 @@ class Membership:
     addresses: tuple[Address, ...] = ()
     """Wished addresses, only with `pod`: taken or refused, never silently changed."""
     reason: str = ""
+    until_s: int | None = None
+    """Unix time at which the membership ends by itself; None means never."""
+    declared_in: str = ""
+    """The cluster whose own objects declare it (a SliceMembership); empty: a user of the hub did, by REST."""
 
     def __post_init__(self) -> None:
         check_subdomain("membership name", self.name)
@@ -148,11 +166,13 @@ class Membership:
         if self.pod is not None:
             check_subdomain("pod name", self.pod)
         if self.pod is not None and self.labels:
-            raise InvalidError(f"membership {self.name!r} has both a pod and labels; give one")
+            raise InvalidError(f"membership {self.name!r} {BOTH_RULE}")
         if self.interface is not None:
             check_interface_name(self.interface)
+        if self.until_s is not None:
+            check_range("until_s", self.until_s, 0, UNIX_TIME_MAX)
         if self.addresses and self.pod is None:
-            raise InvalidError(f"membership {self.name!r} wishes addresses; that needs one pod")
+            raise InvalidError(f"membership {self.name!r} {ADDRESSES_RULE}")
 
     @property
     def kind(self) -> MemberKind:

@@ -9,6 +9,9 @@ from slicer.model.attachments import AttachedBy, Attachment
 from slicer.model.documents import Documents, of_kind
 from slicer.model.slices import MemberKind, Membership
 
+OPT_OUT = ("slicer.io/opt-out", "true")
+"""A pod with this label is meant only by memberships that name it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
@@ -58,9 +61,9 @@ def covers(membership: Membership, sandbox: Sandbox) -> bool:
         case MemberKind.POD:
             return membership.pod == sandbox.name
         case MemberKind.LABELS:
-            return set(membership.labels) <= set(sandbox.labels)
+            return set(membership.labels) <= set(sandbox.labels) and OPT_OUT not in sandbox.labels
         case _:
-            return True
+            return OPT_OUT not in sandbox.labels
 
 
 def free_interface(membership: Membership, taken: Collection[str]) -> str:

@@ -13,11 +13,13 @@ from slicer.model.clusters import Cluster
 from slicer.model.documents import Documents, of_kind
 from slicer.model.errors import ConflictError, DeniedError, InvalidError, NotFoundError
 from slicer.model.names import Address, check_label, parse_address
-from slicer.model.slices import Export, Membership, Slice, SliceState
+from slicer.model.slices import PREFIXES_IMMUTABLE_RULE, Export, Membership, Slice, SliceState
 from slicer.plan.allocation import cluster_bits, overlapping
 from slicer.plan.probing import PROBE_PREFIX
 from slicer.plan.views import clusters_of, in_slice
 
+DECLARED_PREFIX, POD_PREFIX, NAMESPACE_PREFIX = "k8s.", "k8s-pod.", "k8s-ns."
+"""Names of memberships that a cluster's own objects declare begin with these; users of REST choose others."""
 _SHOWN = 5
 """Things that a message lists before it says how many more there are."""
 
@@ -46,7 +48,7 @@ def check_slice_change(spec: Slice, before: Slice, documents: Documents) -> None
     """The slice may become `spec`: its prefixes stay, and a cluster or namespace that goes has no pods in it."""
     if set(spec.prefixes) != set(before.prefixes):
         raise ConflictError(
-            f"prefixes of slice {spec.name!r} cannot change (they are {_listed(before.prefixes)}): make another slice",
+            f"prefixes of slice {spec.name!r} {PREFIXES_IMMUTABLE_RULE % _listed(before.prefixes)}",
             reason="Immutable",
         )
     check_slice(spec, documents)
@@ -91,11 +93,7 @@ def check_cluster_delete(name: str, documents: Documents) -> None:
 def check_membership(member: Membership, documents: Documents) -> None:
     """The membership fits its slice: cluster, namespace, addresses, and no other slice with the same addresses."""
     state = _member_state(f"membership {member.name!r}", member.slice, member.cluster, documents)
-    if state.spec.namespaces and member.namespace not in state.spec.namespaces:
-        raise DeniedError(
-            f"membership {member.name!r}: slice {member.slice!r} does not allow namespace {member.namespace!r}",
-            reason="NamespaceNotAllowed",
-        )
+    _check_namespace(f"membership {member.name!r}", state, member.namespace)
     for address in member.addresses:
         _check_address(member, address, state, documents)
     others = [m for m in of_kind(documents, Membership) if m.name != member.name]
@@ -104,17 +102,44 @@ def check_membership(member: Membership, documents: Documents) -> None:
     _refuse_attached(member, state, documents)
 
 
+def check_membership_by_user(member: Membership, before: Membership | None, documents: Documents) -> None:
+    """The same for a user of the hub's REST API, who may not change what a cluster's own objects declare."""
+    for one in (member, before):
+        if one is not None and (
+            one.declared_in or one.name.startswith((DECLARED_PREFIX, POD_PREFIX, NAMESPACE_PREFIX))
+        ):
+            _refuse_declared(one)
+    check_membership(member, documents)
+
+
+def check_membership_delete(name: str, documents: Documents) -> None:
+    """The membership may be deleted by a user of the hub: no cluster's own object declares it."""
+    member = documents.get(f"membership/{name}")
+    if isinstance(member, Membership) and member.declared_in:
+        _refuse_declared(member)
+
+
+def _refuse_declared(member: Membership) -> None:
+    raise ConflictError(
+        f"membership {member.name!r} belongs to an object in namespace {member.namespace!r} of cluster "
+        f"{member.cluster!r}; change it there",
+        reason="DeclaredElsewhere",
+    )
+
+
 def check_export(export: Export, documents: Documents) -> None:
     """The export fits its slice: it is there, allows the namespace, and has the named clusters as members."""
     what = f"export {export.namespace}/{export.name}"
     state = _slice_of(what, export.slice, documents)
-    if state.spec.namespaces and export.namespace not in state.spec.namespaces:
-        raise DeniedError(
-            f"{what}: slice {export.slice!r} does not allow namespace {export.namespace!r}",
-            reason="NamespaceNotAllowed",
-        )
+    _check_namespace(what, state, export.namespace)
     for cluster in export.clusters:
         _member_state(what, export.slice, cluster, documents)
+
+
+def check_pod(who: str, slice_name: str, namespace: str, cluster: str, documents: Documents) -> None:
+    """A pod may ask for the slice: it is there, has the pod's cluster as a member, and allows its namespace."""
+    state = _member_state(f"pod {who}", slice_name, cluster, documents)
+    _check_namespace(f"pod {who}", state, namespace)
 
 
 def check_ping(ping: Ping, documents: Documents) -> None:
@@ -130,6 +155,16 @@ def check_ping(ping: Ping, documents: Documents) -> None:
         raise InvalidError(
             f"ping target {ping.target!r} is outside slice {ping.slice!r} ({_listed(state.spec.prefixes)})"
         )
+
+
+def _check_namespace(what: str, state: SliceState, namespace: str) -> None:
+    if not state.spec.namespaces or namespace in state.spec.namespaces:
+        return
+    whom = state.spec.contact or "who may change the slice"
+    raise DeniedError(
+        f"{what}: slice {state.spec.name!r} does not allow namespace {namespace!r}; ask {whom}",
+        reason="NamespaceNotAllowed",
+    )
 
 
 def _slice_of(what: str, name: str, documents: Documents) -> SliceState:
