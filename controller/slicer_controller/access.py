@@ -31,6 +31,7 @@ from slicer.model.clusters import Cluster, Gateway, Node, NodeBlocks
 from slicer.model.documents import Document, key_of
 from slicer.model.errors import ConflictError, DeniedError, InvalidError, StaleError, UnauthenticatedError
 from slicer.model.names import check_label, check_range, check_subdomain
+from slicer.model.slices import Membership
 from slicer_controller.ca import CertificateAuthority, parse_csr
 from slicer_controller.store import Entry, Store
 
@@ -118,6 +119,13 @@ class Door:
         self._store.delete(_revoked_key(peer))
         return peer, self._authority.issue(csr, peer.uri)
 
+    def join_as(self, peer: Peer, csr: str, expect: str | None) -> str:
+        """The certificate for a peer whose platform has said who it is."""
+        if expect and not is_expected(peer.uri, expect):
+            raise DeniedError(f"this pod's token is for {peer.uri}, not for {expect}", reason="WrongIdentity")
+        self._store.delete(_revoked_key(peer))
+        return self._authority.issue(csr, peer.uri)
+
     def forget_expired(self) -> None:
         """Remove tokens that nobody can use any more; a day later, so that who comes too late is told why."""
         for entry in self._store.list("token/"):
@@ -193,6 +201,8 @@ def check_report(peer: Peer, documents: Mapping[str, Document]) -> None:
 def is_author(peer: Peer, value: Document) -> bool:
     """Whether the document is one of those that this peer alone reports."""
     if peer.kind == "cluster":
+        if isinstance(value, Membership):
+            return value.declared_in == value.cluster == peer.cluster
         return isinstance(value, _MEMBER_KINDS) and value.cluster == peer.cluster
     if peer.kind != "node" or not isinstance(value, _AGENT_KINDS):
         return False

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from slicer_controller.access import Door
+from slicer_controller.access import Door, Peer
 from slicer_controller.ca import CertificateAuthority
 from slicer_controller.hub import Hub
 from slicer_controller.reports import Reports
@@ -34,6 +34,10 @@ class Context:
     ready: Callable[[], bool]
     closing: asyncio.Event
     """Set when the process is to end: all streams end."""
+    admit_user: Callable[[str, str, str], None] | None = None
+    """(token, method, path): refuses users that the administrator's token does not stand for; None: all of those."""
+    identify: Callable[[str], Peer] | None = None
+    """The agent or DNS server that a token of its platform stands for; None where there is no such thing."""
     connected: Counter[str] = field(default_factory=Counter)
     """Open view streams, by the client's URI."""
 

@@ -156,12 +156,16 @@ class Hub:
             log.warning("pool exhausted", extra={"pool": key, "error": error.message})
 
     def _forget_old(self) -> None:
-        """Remove what has had its time: reservations, pings."""
+        """Remove what has had its time: reservations, memberships, pings."""
         now = self._clock()
         for entry in self._state.store.list("reserved/"):
             reservation = decode(Reservation, entry.value)
             if reservation.until_s <= now or f"slice/{reservation.slice}" not in self._state.documents:
                 self._state.store.delete(entry.key)
+        for member in of_kind(self._state.documents, Membership):
+            if member.until_s is not None and member.until_s <= now and not member.declared_in:
+                log.info("membership ended", extra={"membership": member.name, "until_s": member.until_s})
+                self._state.delete(key_of(member))
         for ping in of_kind(self._state.documents, Ping):
             entry_ = self._state.store.get(f"ping/{ping.id}")
             if entry_ and entry_.created_at_s + PING_LIFE_S < now:

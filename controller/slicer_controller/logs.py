@@ -36,5 +36,7 @@ def log_to_stderr(level: str = "INFO") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in ("httpx", "httpcore", "asyncio", "uvicorn"):
+    for chatty in ("httpx", "httpcore", "asyncio", "uvicorn", "kopf"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Each try again is a warning there; what comes of it is told by who asked.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)

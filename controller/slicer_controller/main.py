@@ -9,18 +9,32 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from slicer.client.identity import load_or_join
+from slicer.client.identity import Identity, load_or_join
 from slicer.model.errors import InvalidError, SlicerError
 from slicer.model.names import Prefix, check_label, parse_address, parse_prefix
 from slicer_controller.logs import log_to_stderr
+from slicer_controller.platform import Platform
 from slicer_controller.running import Controller
+from slicer_controller.store import Store
 
 log = logging.getLogger("slicer-controller")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesOptions:
+    """What `--store kubernetes` needs to know."""
+
+    kubeconfig: Path | None
+    """None: the pod's service account."""
+    namespace: str
+    """Empty: the pod's own."""
+    service: str
+    probes: tuple[str, int] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +49,8 @@ class Options:
     cluster: str
     cidrs: tuple[Prefix, ...]
     join_token_file: Path | None
+    serve_as: tuple[str, ...] = ()
+    kubernetes: KubernetesOptions | None = None
 
 
 def parse_options(arguments: Sequence[str]) -> Options:
@@ -60,16 +76,27 @@ def parse_options(arguments: Sequence[str]) -> Options:
         cluster=given.cluster or "",
         cidrs=tuple(parse_prefix("--cidr", text) for text in given.cidr),
         join_token_file=Path(given.join_token_file) if given.join_token_file else None,
+        serve_as=tuple(given.serve_as),
+        kubernetes=_kubernetes(given) if given.store == "kubernetes" else None,
     )
 
 
-def parse_listen(text: str) -> tuple[str, int]:
+def _kubernetes(given: argparse.Namespace) -> KubernetesOptions:
+    return KubernetesOptions(
+        kubeconfig=Path(given.kubeconfig) if given.kubeconfig else None,
+        namespace=given.namespace,
+        service=given.service,
+        probes=parse_listen(given.probe_listen, "--probe-listen") if given.probe_listen else None,
+    )
+
+
+def parse_listen(text: str, flag: str = "--listen") -> tuple[str, int]:
     """Address and port of `192.0.2.1:7443` or `[2001:db8::1]:7443`."""
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise InvalidError(f"--listen {text!r} is not IP:PORT")
+        raise InvalidError(f"{flag} {text!r} is not IP:PORT")
     host = host.removeprefix("[").removesuffix("]")
-    parse_address("--listen address", host)
+    parse_address(f"{flag} address", host)
     return host, int(port)
 
 
@@ -82,6 +109,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cluster", metavar="NAME", help="the member's cluster")
     parser.add_argument("--cidr", action="append", default=[], metavar="PREFIX", help="of the cluster's own network")
     parser.add_argument("--join-token-file", metavar="FILE", help="a hub's join token, for the first start")
+    parser.add_argument("--serve-as", action="append", default=[], metavar="NAME", help="more names in the certificate")
+    parser.add_argument("--store", default="sqlite", choices=["sqlite", "kubernetes"], help="where its memory is")
+    parser.add_argument("--kubeconfig", metavar="FILE", help="outside of a pod: how to reach the API server")
+    parser.add_argument("--namespace", default="", help="of the controller's own objects (default: the pod's)")
+    parser.add_argument("--service", default="slicer-controller", metavar="NAME", help="the Service that leads here")
+    parser.add_argument("--probe-listen", metavar="IP:PORT", help="plain HTTP: /healthz and /readyz, also on standby")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     return parser
 
@@ -107,12 +140,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _run(options: Options) -> None:
     os.umask(0o077)
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    identity = None
-    if options.roles == {"member"}:
-        token = options.join_token_file.read_text() if options.join_token_file else None
-        expect = f"slicer://cluster/{options.cluster}"
-        identity = load_or_join(options.state / "identity", token, expect=expect)
-    controller = Controller(
+    if options.kubernetes is not None:
+        # Only then: the API client and kopf take memory and half a second.
+        from slicer_controller.kube.running import run_in_kubernetes
+
+        await run_in_kubernetes(options, options.kubernetes)
+        return
+    controller = make_controller(options, load_identity(options))
+    stop_on_signals(controller.stop)
+    await controller.run()
+
+
+def load_identity(options: Options) -> Identity | None:
+    """A member's identity; joins at the first start. None for a hub."""
+    if options.roles != {"member"}:
+        return None
+    token = options.join_token_file.read_text() if options.join_token_file else None
+    return load_or_join(options.state / "identity", token, expect=f"slicer://cluster/{options.cluster}")
+
+
+def make_controller(
+    options: Options, identity: Identity | None, store: Store | None = None, platform: Platform | None = None
+) -> Controller:
+    """The controller that the command line asks for."""
+    return Controller(
         roles=options.roles,
         directory=options.state,
         host=options.host,
@@ -122,11 +173,17 @@ async def _run(options: Options) -> None:
         cidrs=options.cidrs,
         identity=identity,
         clock=time.time,
+        hosts=frozenset(options.serve_as),
+        store=store,
+        platform=platform,
     )
+
+
+def stop_on_signals(stop: Callable[[], None]) -> None:
+    """SIGTERM and SIGINT call `stop` in the running loop."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, controller.stop)
-    await controller.run()
+        loop.add_signal_handler(number, stop)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TypeVar
 
 from slicer.client.codec import decode, encode
 from slicer.model.attachments import AddressDemand, AddressGrant, EndpointSet
 from slicer.model.clusters import ClusterBlocks, Gateway, Node, NodeBlocks
 from slicer.model.documents import Document, key_of, of_kind
-from slicer.model.names import Prefix
+from slicer.model.names import Address, Prefix
 from slicer.model.slices import SliceState
 from slicer.plan.allocation import REST_S, Reservation, contains, live, node_bits, plan_node_blocks
 from slicer.plan.gateways import plan_gateways
@@ -24,14 +25,18 @@ from slicer_controller.granting import Granting
 from slicer_controller.state import State
 
 Own = TypeVar("Own", Node, NodeBlocks, Gateway, EndpointSet, AddressDemand, AddressGrant)
+Outside = Callable[[str], tuple[Address, ...]]
+"""Where other clusters reach a node, if anybody but its agent knows."""
 log = logging.getLogger(__name__)
 
 
 class Member:
     """Allocates for the nodes of one cluster."""
 
-    def __init__(self, state: State, cluster: str, clock: Callable[[], float]) -> None:
-        self._state, self._cluster, self._clock = state, cluster, clock
+    def __init__(
+        self, state: State, cluster: str, clock: Callable[[], float], outside: Outside = lambda _node: ()
+    ) -> None:
+        self._state, self._cluster, self._clock, self._outside = state, cluster, clock, outside
         self._granting = Granting(state, cluster, clock)
 
     def reconcile(self) -> None:
@@ -42,7 +47,7 @@ class Member:
         self._release(b for b in self._own(NodeBlocks) if b.slice not in names or self._is_deleted(b.node))
         self._granting.reconcile(slices)
         gateways = self._own(Gateway)
-        self._write(gateways, plan_gateways(self._cluster, slices, self._own(Node), gateways))
+        self._write(gateways, plan_gateways(self._cluster, slices, self._nodes(), gateways))
         self._write(self._own(EndpointSet), plan_endpoints(self._state.documents, self._cluster))
         mine = [demand for demand in self._own(AddressDemand) if not demand.node]
         self._write(mine, [self._demand(name, version) for name, version in sorted(short)])
@@ -97,6 +102,13 @@ class Member:
         if f"node/{self._cluster}/{node}" in self._state.documents:
             return False
         return is_revoked(self._state.store, Peer(kind="node", cluster=self._cluster, name=node))
+
+    def _nodes(self) -> list[Node]:
+        """The nodes; one that does not know how it is reached from outside, as the platform knows it."""
+        return [
+            node if node.outside_addresses else replace(node, outside_addresses=self._outside(node.name))
+            for node in self._own(Node)
+        ]
 
     def _demand(self, slice_name: str, version: int) -> AddressDemand:
         given = self._state.documents.get(f"block/{slice_name}/{self._cluster}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from slicer.client.identity import Identity
 from slicer.model.clusters import Cluster
+from slicer.model.errors import UnavailableError
 from slicer.model.names import Prefix
 from slicer_controller.access import Door, load_admin_token
 from slicer_controller.api.app import make_app
@@ -17,6 +19,7 @@ from slicer_controller.ca import CertificateAuthority
 from slicer_controller.context import Context
 from slicer_controller.hub import Hub
 from slicer_controller.member import Member
+from slicer_controller.platform import Platform
 from slicer_controller.reports import Reports
 from slicer_controller.server import ABORT_S, Server, make_server
 from slicer_controller.state import State
@@ -25,6 +28,8 @@ from slicer_controller.store.sqlite import SqliteStore
 from slicer_controller.upstream import Upstream
 
 log = logging.getLogger(__name__)
+RETRY_S = 1.0
+"""After something that could not be stored."""
 TIDY_S = 30.0
 """Without any change the loop looks this often: rests and reservations end by time alone."""
 RENEW_SERVER_S = 24 * 3600.0
@@ -46,20 +51,33 @@ class Controller:
         cidrs: tuple[Prefix, ...],
         identity: Identity | None,
         clock: Callable[[], float],
+        hosts: frozenset[str] = frozenset(),
+        store: Store | None = None,
+        platform: Platform | None = None,
     ) -> None:
-        self._roles, self._directory, self._clock = roles, directory, clock
-        self._hosts = {host, str(urlsplit(advertise).hostname), "localhost", "127.0.0.1", "::1"} - {"0.0.0.0", "::"}
-        self._store = SqliteStore(directory / "store.db", clock=clock)
+        self._roles, self._directory, self._clock, self._platform = roles, directory, clock, platform
+        self._loop, self._again = asyncio.get_running_loop(), asyncio.Event()
+        self._hosts = {host, str(urlsplit(advertise).hostname), "localhost", "127.0.0.1", "::1", *hosts}
+        self._hosts = (self._hosts | (platform.hosts if platform else frozenset())) - {"0.0.0.0", "::"}
+        self._store = store or SqliteStore(directory / "store.db", clock=clock)
         self._context = build_context(
-            self._store, directory, roles=roles, cluster=cluster, url=advertise, clock=clock, ready=self._is_ready
+            self._store,
+            directory,
+            roles=roles,
+            cluster=cluster,
+            url=advertise,
+            clock=clock,
+            ready=self.is_ready,
+            platform=platform,
         )
         self._state, self._hub, self._closing = self._context.state, self._context.hub, self._context.closing
         self._upstream = self._make_upstream(identity, cidrs)
-        self._member = Member(self._state, cluster, clock) if "member" in roles else None
+        outside = platform.outside if platform else lambda _node: ()
+        self._member = Member(self._state, cluster, clock, outside) if "member" in roles else None
         self._own = Cluster(name=cluster, cidrs=cidrs) if len(roles) == 2 else None
         self._authority = self._context.authority
         certificate, key = self._authority.serve_as(self._hosts)
-        app = make_app(self._context)
+        app = make_app(self._context, platform.routes(self._context) if platform else None)
         self._server: Server = make_server(app, host, port, certificate=certificate, key=key, ca=self._authority.path)
 
     def stop(self) -> None:
@@ -72,6 +90,8 @@ class Controller:
 
     async def run(self) -> None:
         """Serve until `stop`."""
+        if self._platform is not None:
+            self._platform.start(self._context, self.wake)
         if self._own is not None and f"cluster/{self._own.name}" not in self._state.documents:
             self._state.put(self._own)
         if self._upstream is not None:
@@ -86,32 +106,50 @@ class Controller:
                 task.cancel()
             if self._upstream is not None:
                 await asyncio.to_thread(self._upstream.stop)
-            self._store.close()
+            await asyncio.to_thread(self._store.close)
             log.info("ended")
+
+    def wake(self) -> None:
+        """Look at everything again soon; may be called by any thread."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._again.set)
 
     async def _reconcile(self) -> None:
         """Level-triggered: after any change, and now and then, everything is looked at again."""
-        with self._state.listening() as changed:
+        with self._state.listening(self._again):
             while not self._closing.is_set():
-                changed.clear()
+                self._again.clear()
+                self._reconcile_once()
                 try:
-                    self._reconcile_once()
-                except Exception:
-                    # The loop must outlive a mistake: the next change may be the one that mends it.
-                    log.exception("reconcile failed")
-                try:
-                    await asyncio.wait_for(changed.wait(), TIDY_S)
+                    await asyncio.wait_for(self._again.wait(), TIDY_S)
                 except TimeoutError:
                     continue
 
     def _reconcile_once(self) -> None:
+        """Each part on its own: one that fails now keeps no other from its work."""
         with self._store.batch():
-            if "hub" in self._roles:
-                self._hub.reconcile()
-            if self._member is not None and (self._upstream is None or self._upstream.synced):
-                self._member.reconcile()
+            for part in self._parts():
+                try:
+                    part()
+                except UnavailableError as error:
+                    # The store or the API server is away: what needs it waits, and the rest goes on.
+                    log.warning("not done yet", extra={"error": error.message})
+                    self._loop.call_later(RETRY_S, self._again.set)
+                except Exception:
+                    # The loop must outlive a mistake: the next change may be the one that mends it.
+                    log.exception("reconcile failed")
+
+    def _parts(self) -> Iterator[Callable[[], None]]:
+        if self._platform is not None:
+            yield self._platform.take_in
+        if "hub" in self._roles:
+            yield self._hub.reconcile
+        if self._member is not None and (self._upstream is None or self._upstream.synced):
+            yield self._member.reconcile
         if self._upstream is not None:
-            self._upstream.publish()
+            yield self._upstream.publish
+        if self._platform is not None:
+            yield self._platform.tell
 
     async def _renew_server(self) -> None:
         """Once a day: a new certificate for new connections, and old join tokens go."""
@@ -123,7 +161,8 @@ class Controller:
             if context is not None:
                 context.load_cert_chain(certificate, key)
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether views can be served."""
         return self._upstream is None or self._upstream.synced
 
     def _make_upstream(self, identity: Identity | None, cidrs: tuple[Prefix, ...]) -> Upstream | None:
@@ -142,6 +181,7 @@ def build_context(
     url: str,
     clock: Callable[[], float],
     ready: Callable[[], bool] = lambda: True,
+    platform: Platform | None = None,
 ) -> Context:
     """The parts of a controller over a store; CA and administrator's token are made in `directory` if missing."""
     lost = (directory / "ca.pem").exists() and store.revision == 0
@@ -162,4 +202,6 @@ def build_context(
         clock=clock,
         ready=ready,
         closing=asyncio.Event(),
+        admit_user=platform.admit_user if platform else None,
+        identify=platform.identify if platform else None,
     )

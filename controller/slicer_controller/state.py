@@ -63,9 +63,9 @@ class State:
             listener.set()
 
     @contextmanager
-    def listening(self) -> Iterator[asyncio.Event]:
-        """An event that is set at every change; clear it before you look."""
-        event = asyncio.Event()
+    def listening(self, event: asyncio.Event | None = None) -> Iterator[asyncio.Event]:
+        """An event (a new one, or `event`) that is set at every change; clear it before you look."""
+        event = event or asyncio.Event()
         self._listeners.add(event)
         try:
             yield event

@@ -5,8 +5,9 @@ Each path is one route with all its methods, so that a refused method is answere
 
 from __future__ import annotations
 
+import asyncio
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 
 from fastapi import FastAPI
@@ -32,13 +33,14 @@ Handler = Callable[[Request], Awaitable[Response]]
 Select = Callable[[Documents, str], dict[str, Document]]
 
 
-def make_app(context: Context) -> FastAPI:
-    """The application."""
+def make_app(context: Context, platform_routes: Mapping[str, Handler] | None = None) -> FastAPI:
+    """The application; `platform_routes` are POST paths that only some platforms have."""
     app = FastAPI(title="Slicer", openapi_url=None, docs_url=None, redoc_url=None)
     app.add_exception_handler(SlicerError, problems.slicer_error)
     app.add_exception_handler(HTTPException, problems.http_error)
     app.add_exception_handler(Exception, problems.unexpected_error)
     routes = [*_open_routes(context), *_peer_routes(context), *_user_routes(context)]
+    routes += [(path, ("POST",), handler) for path, handler in (platform_routes or {}).items()]
     for path, methods, handler in routes:
         app.add_api_route(path, handler, methods=list(methods), include_in_schema=False, response_model=None)
     return app
@@ -111,8 +113,12 @@ def _user_routes(context: Context) -> Routes:
 async def _as_user(context: Context, handler: Handler, request: Request) -> Response:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     given = token.strip().encode("utf-8", "replace")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given, context.admin_token.encode()):
+    if scheme.lower() != "bearer" or not given:
         raise UnauthenticatedError("show the controller's bearer token (admin.token in its state directory)")
+    if not hmac.compare_digest(given, context.admin_token.encode()):
+        if context.admit_user is None:
+            raise UnauthenticatedError("show the controller's bearer token (admin.token in its state directory)")
+        await asyncio.to_thread(context.admit_user, token.strip(), request.method, request.url.path)
     return await handler(request)
 
 

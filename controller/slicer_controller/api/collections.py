@@ -125,7 +125,8 @@ COLLECTIONS: tuple[Collection, ...] = (
         kind="membership",
         singular="membership",
         spec_type=Membership,
-        check=lambda spec, _, documents: validation.check_membership(spec, documents),
+        check=validation.check_membership_by_user,
+        check_delete=validation.check_membership_delete,
     ),
     Collection(
         path="exports",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import Any
 
@@ -9,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from slicer.client.codec import FieldError, FieldsError, decode
+from slicer.client.identity import SERVICE_ACCOUNT
 from slicer.model.clusters import Cluster
-from slicer.model.errors import ConflictError, InvalidError, NotFoundError, StaleError
+from slicer.model.errors import ConflictError, InvalidError, NotFoundError, StaleError, UnauthenticatedError
 from slicer_controller.access import JoinTokenSpec, Peer
 from slicer_controller.api.requests import parse_if_match, parse_query, read_object
 from slicer_controller.api.resources import answer_list
@@ -35,11 +37,19 @@ class Joining:
         """POST /v1/join: a certificate for a token."""
         parse_query(request)
         body = _texts(await read_object(request, {"id": True, "secret": True, "csr": True, "expect": False}))
-        door = self._context.door
-        peer, certificate = door.join(body["id"], body["secret"], body["csr"], body.get("expect"))
+        peer, certificate = await self._join(body)
         if peer.kind == "cluster" and f"cluster/{peer.name}" not in self._context.state.documents:
             self._context.state.put(Cluster(name=peer.name))
         return JSONResponse({"certificate": certificate, "identity": peer.uri})
+
+    async def _join(self, body: dict[str, str]) -> tuple[Peer, str]:
+        door, expect = self._context.door, body.get("expect")
+        if body["id"] != SERVICE_ACCOUNT:
+            return door.join(body["id"], body["secret"], body["csr"], expect)
+        if self._context.identify is None:
+            raise UnauthenticatedError("this controller does not run in Kubernetes: join with a token that it made")
+        peer = await asyncio.to_thread(self._context.identify, body["secret"])
+        return peer, door.join_as(peer, body["csr"], expect)
 
     async def renew(self, request: Request) -> Response:
         """POST /v1/renew: a new certificate for who has one."""

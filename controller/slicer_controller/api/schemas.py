@@ -9,7 +9,7 @@ from slicer.client.codec import LABEL_SETS, adapter
 from slicer.model.attachments import Attachment, EndpointSet, Ping, PingResult, TunnelHealth
 from slicer.model.clusters import Cluster, Gateway, Node
 from slicer.model.names import LABEL_PATTERN, SUBDOMAIN_PATTERN
-from slicer.model.slices import BITS_MAX, RATE_MIN_BPS, Export, Membership, Slice
+from slicer.model.slices import BITS_MAX, CONTACT_MAX, RATE_MIN_BPS, UNIX_TIME_MAX, Export, Membership, Slice
 from slicer.plan.status import SliceStatus
 from slicer_controller.access import TTL_MAX_S, JoinTokenSpec
 
@@ -32,6 +32,7 @@ _FIELDS: Mapping[str, Mapping[str, Json]] = {
         "clusters": {"items": LABEL},
         "namespaces": {"items": LABEL},
         "gateways": {"minimum": 0, "maximum": 64},
+        "contact": {"maxLength": CONTACT_MAX},
     },
     "QosProfile": {
         "guarantee_bps": _RATE,
@@ -49,6 +50,8 @@ _FIELDS: Mapping[str, Mapping[str, Json]] = {
         "pod": SUBDOMAIN,
         "interface": _INTERFACE,
         "addresses": {"items": ADDRESS},
+        "until_s": {"minimum": 0, "maximum": UNIX_TIME_MAX},
+        "declared_in": {"maxLength": 63},
     },
     "ServicePort": {
         "name": {"pattern": "^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"},

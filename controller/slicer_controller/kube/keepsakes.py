@@ -1,0 +1,90 @@
+"""The files of the state directory that must outlive the pod, in a Secret; and the CA, for everybody, in a ConfigMap.
+
+The directory may then be an empty one at each start. Files are restored before anything is made, and kept whenever they
+differ from what was kept last (a member's certificate is renewed by itself).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+from pathlib import Path
+from typing import Any
+
+from slicer.client.files import read_if_there, write_atomic
+from slicer.model.errors import InvalidError
+from slicer_controller.kube.client import Api
+from slicer_controller.kube.naming import MANAGED_BY
+
+log = logging.getLogger(__name__)
+STATE_SECRET = "slicer-controller-state"  # noqa: S105  # the name of the object, not what is in it
+CONFIG_MAP = "slicer-ca"
+FILES = (
+    "ca.key",
+    "ca.pem",
+    "admin.token",
+    "identity/key.pem",
+    "identity/certificate.pem",
+    "identity/ca.pem",
+    "identity/server.json",
+)
+Json = dict[str, Any]
+
+
+class Keepsakes:
+    """The files of one controller."""
+
+    def __init__(self, api: Api, namespace: str, directory: Path) -> None:
+        self._api, self._directory = api, directory
+        self._secrets = f"/api/v1/namespaces/{namespace}/secrets"
+        self._config_maps = f"/api/v1/namespaces/{namespace}/configmaps"
+        self._kept: dict[str, bytes] = {}
+
+    def restore(self) -> None:
+        """Write the files that were kept; what lies in the directory already is the same or newer."""
+        secret = self._api.find(f"{self._secrets}/{STATE_SECRET}")
+        for key, text in ((secret or {}).get("data") or {}).items():
+            path = self._directory / _path(key)
+            content = _decoded(key, text)
+            self._kept[_path(key)] = content
+            if _path(key) in FILES and read_if_there(path) is None:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                write_atomic(path, content)
+
+    def keep(self) -> None:
+        """Put the files into the Secret if they differ from what is there, and the CA into the ConfigMap."""
+        files = {name: content for name in FILES if (content := read_if_there(self._directory / name)) is not None}
+        if files == self._kept:
+            return
+        data = {_key(name): base64.b64encode(content).decode() for name, content in files.items()}
+        self._write(self._secrets, STATE_SECRET, {"kind": "Secret", "type": "Opaque", "data": data})
+        if "ca.pem" in files:
+            config_map: Json = {"kind": "ConfigMap", "data": {"ca.pem": files["ca.pem"].decode()}}
+            self._write(self._config_maps, CONFIG_MAP, config_map)
+        self._kept = files
+        log.info("files kept", extra={"secret": STATE_SECRET, "files": sorted(files)})
+
+    def _write(self, collection: str, name: str, content: Json) -> None:
+        found = self._api.find(f"{collection}/{name}")
+        metadata = {"name": name, "labels": {MANAGED_BY: "slicer"}}
+        if found is None:
+            self._api.create(collection, {"apiVersion": "v1", "metadata": metadata, **content})
+        else:
+            self._api.replace(f"{collection}/{name}", {**found, "data": content["data"]})
+
+
+def _key(name: str) -> str:
+    """Keys of a Secret have no slash."""
+    return name.replace("/", "..")
+
+
+def _path(key: str) -> str:
+    return key.replace("..", "/")
+
+
+def _decoded(key: str, text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        raise InvalidError(f"Secret {STATE_SECRET}: {key} is not base64") from None

@@ -1,0 +1,78 @@
+"""NetworkAttachmentDefinitions on demand: one for each slice in each namespace whose pods ask for it.
+
+Made by the webhook before the pod starts, or by `reconcile` for pods that it did not see; removed a while after the
+last pod that asked has gone (Multus needs them for no DEL). Only those with our mark are ever changed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+
+from slicer.model.errors import NotFoundError, StaleError
+from slicer.plan.pods import NETWORK_PREFIX, network_name, render_network
+from slicer_controller.kube.client import Api
+from slicer_controller.kube.naming import MANAGED_BY
+from slicer_controller.kube.objects import Objects, place_of
+
+log = logging.getLogger(__name__)
+GROUP, VERSION, PLURAL = "k8s.cni.cncf.io", "v1", "network-attachment-definitions"
+LINGER_S = 60.0
+"""Between the webhook's answer and the pod's appearance, and between two pods of one Deployment."""
+Place = tuple[str, str]
+"""(namespace, slice)."""
+
+
+class Networks:
+    """One for each controller."""
+
+    def __init__(self, api: Api, objects: Objects, clock: Callable[[], float]) -> None:
+        self._api, self._objects, self._clock = api, objects, clock
+        self._unused_since_s: dict[Place, float] = {}
+
+    def provide(self, namespace: str, slice_: str) -> None:
+        """Make the network if it is not there; may be called by any thread."""
+        if self._objects.get(PLURAL, network_name(slice_), namespace) is not None:
+            return
+        network = render_network(slice_, namespace)
+        network["metadata"]["labels"] = {MANAGED_BY: "slicer"}
+        try:
+            made = self._api.create(f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}", network)
+        except StaleError:
+            return
+        self._objects.learn(PLURAL, made)
+        log.info("network made", extra={"namespace": namespace, "network": network_name(slice_)})
+
+    def reconcile(self, needed: Collection[Place]) -> None:
+        """Make what is missing, and remove what nobody has needed for a while."""
+        for namespace, slice_ in sorted(needed):
+            try:
+                self.provide(namespace, slice_)
+            except NotFoundError as error:
+                log.debug("network not made", extra={"namespace": namespace, "error": error.message})
+        now = self._clock()
+        ours = self._ours()
+        unused = ours.keys() - set(needed)
+        self._unused_since_s = {place: self._unused_since_s.get(place, now) for place in unused}
+        for place, since_s in self._unused_since_s.items():
+            if now - since_s >= LINGER_S:
+                self._remove(place)
+
+    def _ours(self) -> dict[Place, str]:
+        found = {}
+        for network in self._objects.all(PLURAL):
+            namespace, name = place_of(network)
+            if (network["metadata"].get("labels") or {}).get(MANAGED_BY) == "slicer" and name.startswith(
+                NETWORK_PREFIX
+            ):
+                found[namespace, name.removeprefix(NETWORK_PREFIX)] = name
+        return found
+
+    def _remove(self, place: Place) -> None:
+        namespace, slice_ = place
+        name = network_name(slice_)
+        self._api.delete(f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}/{name}")
+        found = self._objects.get(PLURAL, name, namespace)
+        if found is not None:
+            self._objects.forget(PLURAL, found)
+        log.info("network removed", extra={"namespace": namespace, "network": name})

@@ -1,0 +1,196 @@
+"""Everything of this package put together: what a controller has in Kubernetes (see slicer_controller.platform)."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from slicer.model.errors import UnavailableError
+from slicer.model.names import Address
+from slicer_controller.access import Peer
+from slicer_controller.context import Context
+from slicer_controller.kube import networks
+from slicer_controller.kube.annotated import NAMESPACES, PODS, Annotated
+from slicer_controller.kube.client import Api, load_configuration
+from slicer_controller.kube.declared import Declared
+from slicer_controller.kube.doors import Doors
+from slicer_controller.kube.keepsakes import Keepsakes
+from slicer_controller.kube.lease import Lease, Place, Timing
+from slicer_controller.kube.naming import DECLARED, GROUP, MANAGER, VERSION
+from slicer_controller.kube.networks import Networks
+from slicer_controller.kube.nodes import NODES, Nodes, slim_node
+from slicer_controller.kube.objects import Objects
+from slicer_controller.kube.pods import slim_namespace, slim_pod
+from slicer_controller.kube.records import durability
+from slicer_controller.kube.reviews import Reviewer
+from slicer_controller.kube.statuses import Statuses
+from slicer_controller.kube.store import KubernetesStore, Rules
+from slicer_controller.kube.watching import Watched, Watcher
+from slicer_controller.kube.webhook import PATH, Webhook
+from slicer_controller.kube.webhook_ca import fill_ca
+from slicer_controller.platform import Handler
+
+log = logging.getLogger(__name__)
+KEEP_S = 15.0
+"""How often the files are compared with what was kept, and the webhook's CA with ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Where and as what the controller runs."""
+
+    kubeconfig: Path | None
+    namespace: str
+    service: str
+    roles: frozenset[str]
+    cluster: str
+    directory: Path
+    timing: Timing | None = None
+
+
+class KubernetesPlatform:
+    """See `Platform`. `lead` first, then `open_store`, then the controller calls the rest."""
+
+    def __init__(self, setting: Setting, clock: Callable[[], float]) -> None:
+        self._setting, self._clock = setting, clock
+        self._configuration = load_configuration(setting.kubeconfig)
+        self._api = Api(self._configuration)
+        self._objects = Objects()
+        self._doors = Doors(self._api, self._objects)
+        self._keepsakes = Keepsakes(self._api, setting.namespace, setting.directory)
+        self._reviewer = Reviewer(self._api, setting.namespace, setting.cluster)
+        self._watcher = Watcher(self._configuration, self._api, self._objects, self._watched())
+        place = Place(
+            namespace=setting.namespace, name=MANAGER, identity=f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+        )
+        self._lease = Lease(self._api, place, timing=setting.timing)
+        self._networks = Networks(self._api, self._objects, clock)
+        self._annotated: Annotated | None = None
+        self._nodes: Nodes | None = None
+        self._declared: Declared | None = None
+        self._statuses: Statuses | None = None
+        self._kept_at_s = float("-inf")
+        self._ca = ""
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """See `Platform`."""
+        service, namespace = self._setting.service, self._setting.namespace
+        return frozenset({service, f"{service}.{namespace}", f"{service}.{namespace}.svc"})
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one that writes, at this moment."""
+        return self._lease.held
+
+    def lead(self, stopping: threading.Event) -> bool:
+        """Wait to be the one controller that writes, and fetch what it needs; False if `stopping` came first."""
+        if not self._lease.acquire(stopping):
+            return False
+        self._keepsakes.restore()
+        return True
+
+    def keep_leading(self, lost: Callable[[], None]) -> None:
+        """Renew the lease from now on; `lost` is called, in another thread, if another one leads."""
+        self._lease.keep(lost)
+
+    def open_store(self) -> KubernetesStore:
+        """The store, with everything that users declared known."""
+        self._watcher.list_all()
+        hub = "hub" in self._setting.roles
+        rules = Rules(durability=partial(durability, hub=hub), may_write=lambda: self._lease.held)
+        if hub:
+            rules = Rules(
+                durability=rules.durability,
+                may_write=rules.may_write,
+                declare=self._doors.declare,
+                retire=self._doors.retire,
+                withdraw=self._doors.withdraw,
+            )
+        return KubernetesStore(self._api, self._setting.namespace, clock=self._clock, rules=rules)
+
+    def keep_files(self) -> None:
+        """Keep the state directory's files now."""
+        self._keepsakes.keep()
+
+    def start(self, context: Context, wake: Callable[[], None]) -> None:
+        """See `Platform`."""
+        self.keep_files()
+        self._ca = context.authority.pem
+        self._declared = Declared(context, self._objects, self._doors)
+        self._statuses = Statuses(context, self._api, self._objects, self._declared)
+        if "member" in self._setting.roles:
+            self._nodes = Nodes(context, self._objects)
+            self._annotated = Annotated(context, self._api, self._objects, self._networks)
+        self._objects.on_change(wake)
+        self._watcher.start()
+
+    def take_in(self) -> None:
+        """See `Platform`."""
+        if self._declared is not None:
+            self._declared.reconcile()
+        if self._annotated is not None:
+            self._annotated.reconcile()
+        if self._nodes is not None:
+            self._nodes.reconcile()
+
+    def tell(self) -> None:
+        """See `Platform`."""
+        if self._statuses is not None:
+            self._statuses.look()
+        if self._annotated is not None:
+            self._annotated.tell()
+        if self._clock() - self._kept_at_s > KEEP_S:
+            self.keep_files()
+            if self._annotated is not None:
+                fill_ca(self._api, self._ca)
+            self._kept_at_s = self._clock()
+
+    def outside(self, node: str) -> tuple[Address, ...]:
+        """See `Platform`."""
+        return self._nodes.outside(node) if self._nodes is not None else ()
+
+    def routes(self, context: Context) -> dict[str, Handler]:
+        """See `Platform`."""
+        if "member" not in self._setting.roles:
+            return {}
+        return {PATH: Webhook(context.state.documents, self._setting.cluster, self._networks.provide)}
+
+    def admit_user(self, token: str, method: str, path: str) -> None:
+        """See `Platform`."""
+        self._reviewer.authorize(self._reviewer.authenticate(token), method, path)
+
+    def identify(self, token: str) -> Peer:
+        """See `Platform`."""
+        if "member" not in self._setting.roles:
+            raise UnavailableError("this controller is a hub only: agents and DNS servers join their cluster's member")
+        kind, name = self._reviewer.identify(token)
+        return Peer(kind=kind, cluster=self._setting.cluster, name=name)
+
+    def close(self) -> None:
+        """End everything that was started, and let another one lead."""
+        self._watcher.stop()
+        if self._statuses is not None:
+            self._statuses.close()
+        if self._annotated is not None:
+            self._annotated.close()
+        self._lease.release()
+        self._api.close()
+
+    def _watched(self) -> list[Watched]:
+        ours = [Watched(group=GROUP, version=VERSION, plural=kind.plural) for kind in DECLARED]
+        if "member" not in self._setting.roles:
+            return ours
+        return [
+            *ours,
+            Watched(group="", version="v1", plural=PODS, keep=slim_pod),
+            Watched(group="", version="v1", plural=NAMESPACES, keep=slim_namespace),
+            Watched(group="", version="v1", plural=NODES, keep=slim_node),
+            Watched(group=networks.GROUP, version=networks.VERSION, plural=networks.PLURAL, optional=True),
+        ]

@@ -1,0 +1,227 @@
+"""Pods and namespaces as they ask for slices: what follows from their annotations. Pure.
+
+slicer.io/slices on a pod that went through the webhook       the Multus annotation says the same: CNI attaches it
+… on a pod that did not (webhook away, annotated later)       a membership for that pod: the agent attaches it live
+… on a namespace                                              a membership for the namespace
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from slicer.client.codec import decode
+from slicer.model.attachments import Attachment, AttachmentState, PathHealth
+from slicer.model.documents import Documents, of_kind
+from slicer.model.errors import InvalidError
+from slicer.model.slices import Membership, SliceState
+from slicer.plan.pods import (
+    NETWORK_PREFIX,
+    NETWORKS,
+    SLICES,
+    network_name,
+    parse_networks,
+    parse_slices,
+    pod_name,
+    pod_namespace,
+)
+from slicer.plan.status import Condition
+from slicer.plan.validation import NAMESPACE_PREFIX, POD_PREFIX
+from slicer.plan.views import clusters_of
+
+ATTACHMENTS = "slicer.io/attachments"
+"""Annotation: what the pod has now, as JSON."""
+CONNECTED = "slicer.io/connected"
+"""Readiness gate: true once the pod is attached everywhere and packets pass from its node."""
+GATE = "slicer.io/readiness-gate"
+"""Annotation `"true"`: the webhook adds that gate."""
+_FINISHED = frozenset({"Succeeded", "Failed"})
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """One slice that a pod or namespace asks for by annotation."""
+
+    slice: str
+    interface: str | None = None
+    addresses: tuple[str, ...] = ()
+
+
+def slim_pod(pod: Json) -> Json | None:
+    """What has to be remembered of a pod; None for one that has nothing to do with us."""
+    annotations = pod["metadata"].get("annotations") or {}
+    ours = {key: annotations[key] for key in (SLICES, NETWORKS, ATTACHMENTS) if key in annotations}
+    gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or []]
+    if SLICES not in ours and NETWORK_PREFIX not in ours.get(NETWORKS, "") and ATTACHMENTS not in ours:
+        return None
+    kept = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp")
+    metadata = {key: pod["metadata"][key] for key in kept if key in pod["metadata"]}
+    conditions = [one for one in pod.get("status", {}).get("conditions") or [] if one["type"] == CONNECTED]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**metadata, "annotations": ours},
+        "spec": {"nodeName": pod["spec"].get("nodeName", ""), "gated": CONNECTED in gates},
+        "status": {"phase": pod.get("status", {}).get("phase", ""), "conditions": conditions},
+    }
+
+
+def slim_namespace(namespace: Json) -> Json | None:
+    """What has to be remembered of a namespace; None for one that asks for nothing."""
+    annotations = namespace["metadata"].get("annotations") or {}
+    if SLICES not in annotations:
+        return None
+    kept = ("name", "uid", "resourceVersion", "deletionTimestamp")
+    metadata = {key: namespace["metadata"][key] for key in kept if key in namespace["metadata"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {**metadata, "annotations": {SLICES: annotations[SLICES]}},
+    }
+
+
+def is_over(pod: Json) -> bool:
+    """Whether the pod has ended, for good."""
+    return pod["status"]["phase"] in _FINISHED
+
+
+def wishes(annotations: Json, namespace: str, who: str) -> list[Wish]:
+    """What `slicer.io/slices` asks for; InvalidError if it cannot be read."""
+    text = annotations.get(SLICES, "")
+    if not text.strip():
+        return []
+    return [
+        Wish(
+            slice=element["name"].removeprefix(NETWORK_PREFIX),
+            interface=element.get("interface"),
+            addresses=tuple(ip.partition("/")[0] for ip in element.get("ips", [])),
+        )
+        for element in parse_slices(text, namespace, who)
+    ]
+
+
+def slices_of(pod: Json) -> set[str]:
+    """The slices that a pod asks for, by our annotation or by Multus'; nothing of what cannot be read."""
+    annotations, namespace, who = pod["metadata"].get("annotations") or {}, pod_namespace(pod), pod_name(pod)
+    found: set[str] = set()
+    with suppress(InvalidError):
+        found |= {wish.slice for wish in wishes(annotations, namespace, who)}
+    return found | _by_multus(annotations, namespace, who)
+
+
+def live_memberships(pod: Json, cluster: str) -> list[Membership]:
+    """The memberships of a pod whose Multus annotation does not have what it asks for; InvalidError as `wishes`."""
+    annotations, namespace, who = pod["metadata"]["annotations"], pod_namespace(pod), pod_name(pod)
+    present = _by_multus(annotations, namespace, who)
+    missing = [wish for wish in wishes(annotations, namespace, who) if wish.slice not in present]
+    place = {"cluster": cluster, "namespace": namespace, "declared_in": cluster, "pod": pod["metadata"]["name"]}
+    return [
+        decode(
+            Membership,
+            {
+                **place,
+                "name": f"{POD_PREFIX}{cluster}.{pod['metadata']['uid']}.{wish.slice}",
+                "slice": wish.slice,
+                "interface": wish.interface,
+                "addresses": list(wish.addresses),
+                "reason": f"annotation {SLICES} of the pod",
+            },
+        )
+        for wish in missing
+    ]
+
+
+def namespace_memberships(namespace: Json, cluster: str) -> list[Membership]:
+    """The memberships of a namespace; InvalidError for wishes that only one pod could have."""
+    name = namespace["metadata"]["name"]
+    wanted = wishes(namespace["metadata"]["annotations"], name, f"{name}/*")
+    if any(wish.addresses for wish in wanted):
+        raise InvalidError(f"namespace {name!r}: {SLICES} wishes addresses; that needs one pod")
+    place = {"cluster": cluster, "namespace": name, "declared_in": cluster}
+    reason = f"annotation {SLICES} of the namespace"
+    return [
+        decode(
+            Membership,
+            {
+                **place,
+                "name": f"{NAMESPACE_PREFIX}{cluster}.{name}.{wish.slice}",
+                "slice": wish.slice,
+                "interface": wish.interface,
+                "reason": reason,
+            },
+        )
+        for wish in wanted
+    ]
+
+
+def needed_networks(pods: Iterable[Json]) -> set[tuple[str, str]]:
+    """(namespace, slice) for which a NetworkAttachmentDefinition has to be there."""
+    return {(pod_namespace(pod), slice_) for pod in pods if not is_over(pod) for slice_ in slices_of(pod)}
+
+
+def render_attachments(attachments: Sequence[Attachment]) -> str:
+    """The annotation's text for what one pod has."""
+    elements = [
+        {
+            "slice": one.slice,
+            "interface": one.interface,
+            "ips": [str(address) for address in one.addresses],
+            "mac": one.mac,
+            "state": one.state.value,
+            **({"message": one.message} if one.message else {}),
+        }
+        for one in sorted(attachments, key=lambda one: (one.slice, one.interface))
+    ]
+    return json.dumps(elements, separators=(",", ":"))
+
+
+def attachments_by_pod(documents: Documents, cluster: str) -> dict[tuple[str, str], list[Attachment]]:
+    """What each pod of the cluster has, by (namespace, pod)."""
+    found: dict[tuple[str, str], list[Attachment]] = {}
+    for one in of_kind(documents, Attachment):
+        if one.cluster == cluster:
+            found.setdefault((one.namespace, one.pod), []).append(one)
+    return found
+
+
+def connected(pod: Json, attachments: Sequence[Attachment], documents: Documents) -> Condition:
+    """Whether the pod is attached to all that it asks for, and packets pass from its node."""
+    up = {one.slice: one for one in attachments if one.state is AttachmentState.ATTACHED}
+    missing = sorted(slices_of(pod) - up.keys())
+    if missing or not up:
+        message = f"not attached to slice {', '.join(missing)}" if missing else "not attached to any slice"
+        return Condition(type=CONNECTED, status=False, reason="NotAttached", message=message)
+    for name, one in sorted(up.items()):
+        if not _passes(one, documents):
+            message = f"no packet has passed from node {one.node} over slice {name} yet"
+            return Condition(type=CONNECTED, status=False, reason="NoPath", message=message)
+    return Condition(type=CONNECTED, status=True, reason="Connected")
+
+
+def _passes(attachment: Attachment, documents: Documents) -> bool:
+    """A slice of one cluster needs no path; otherwise the node has measured one to another cluster."""
+    state = documents.get(f"slice/{attachment.slice}")
+    if not isinstance(state, SliceState) or set(clusters_of(state, documents)) <= {attachment.cluster}:
+        return True
+    place = (attachment.slice, attachment.cluster, attachment.node)
+    return any(p.up and (p.slice, p.cluster, p.node) == place for p in of_kind(documents, PathHealth))
+
+
+def _by_multus(annotations: Json, namespace: str, who: str) -> set[str]:
+    return {name.removeprefix(NETWORK_PREFIX) for name in _networks(annotations, namespace, who)}
+
+
+def _networks(annotations: Json, namespace: str, who: str) -> Iterator[str]:
+    try:
+        elements = parse_networks(annotations.get(NETWORKS, ""), who)
+    except InvalidError:
+        return
+    for element in elements:
+        name = str(element["name"])
+        own = element.get("namespace", namespace) == namespace
+        if own and name.startswith(NETWORK_PREFIX) and name == network_name(name.removeprefix(NETWORK_PREFIX)):
+            yield name

@@ -1,0 +1,67 @@
+"""Entries of the store as SlicerRecord objects in the controller's namespace. Pure.
+
+The name is readable and unique: what is left of the key, and a digest of the whole key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from slicer_controller.kube.naming import API_VERSION, RECORD
+
+Json = dict[str, Any]
+_READABLE_MAX = 180
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
+
+
+class Durability(Enum):
+    """How an entry is kept."""
+
+    NOW = "now"
+    """In the API server before the write is answered: what users said and what we promised."""
+    SOON = "soon"
+    """In memory at once, in the API server a moment later: what others reported, and will report again."""
+    NEVER = "never"
+    """In memory only: measurements, worth nothing after a restart."""
+
+
+_SOON = frozenset({"node", "attachment", "endpoints", "demand", "wish", "yield"})
+_NEVER = frozenset({"path", "tunnel", "ping", "pingresult", "source"})
+"""`source` marks whose whole report is in memory: after a restart every source sends its whole report again."""
+_OF_THE_HUB = frozenset({"slice", "cluster", "block", "membership", "export"})
+"""A member that is no hub has these from the hub, which says them again."""
+
+
+def durability(key: str, *, hub: bool) -> Durability:
+    """How the entry under `key` is kept by a hub (or a hub and member), or by a member alone."""
+    kind = key.partition("/")[0]
+    if kind in _NEVER:
+        return Durability.NEVER
+    return Durability.SOON if kind in _SOON or (not hub and kind in _OF_THE_HUB) else Durability.NOW
+
+
+def record_name(key: str) -> str:
+    """Name of the object that holds the entry under `key`."""
+    readable = _NOT_IN_NAMES.sub("-", key.lower()).strip("-")[:_READABLE_MAX].strip("-") or "x"
+    return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def render_record(key: str, value: Any, *, version: str = "") -> Json:
+    """The object; with `version` it replaces only the object of that resourceVersion."""
+    metadata: Json = {"name": record_name(key), "labels": {"slicer.io/record": key.partition("/")[0] or "x"}}
+    if version:
+        metadata["resourceVersion"] = version
+    # ASCII: the API server refuses half a surrogate pair, JSON text in ASCII has none.
+    spec = {"key": key, "value": json.dumps(value)}
+    return {"apiVersion": API_VERSION, "kind": RECORD.kind, "metadata": metadata, "spec": spec}
+
+
+def parse_record(record: Json) -> tuple[str, Any, float]:
+    """Key, value, and Unix time of the object's making."""
+    made = datetime.fromisoformat(record["metadata"]["creationTimestamp"]).timestamp()
+    return record["spec"]["key"], json.loads(record["spec"]["value"]), made

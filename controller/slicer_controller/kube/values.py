@@ -1,0 +1,82 @@
+"""Custom resources as values of the model, and back. Pure.
+
+The API server has checked what it can (CEL); what it cannot is refused here as everywhere, by the model itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from slicer.client.codec import decode, encode
+from slicer.model.clusters import Cluster
+from slicer.model.errors import InvalidError, NotFoundError
+from slicer.model.slices import Membership, QosProfile, Slice
+from slicer.plan.validation import DECLARED_PREFIX
+from slicer_controller.kube.naming import API_VERSION, FINALIZER, Kind, camel, to_camel
+
+Json = dict[str, Any]
+_NAME_MAX = 253
+
+
+def parse_slice(object_: Json, profiles: Mapping[str, Json]) -> Slice:
+    """The slice that a Slice declares; NotFoundError if it names a QoS profile that is not there."""
+    spec = dict(object_["spec"])
+    name, profile = object_["metadata"]["name"], spec.pop("qosProfile", None)
+    if profile is not None:
+        if profile not in profiles:
+            raise NotFoundError(f"slice {name!r} names QoS profile {profile!r}, which does not exist")
+        spec["qos"] = profiles[profile]["spec"]
+    fields = _fields(Slice, spec)
+    if isinstance(fields.get("qos"), dict):
+        fields["qos"] = _fields(QosProfile, spec["qos"])
+    if "dns" in spec:
+        fields["dns"] = {"ttl_s": spec["dns"]["ttlSeconds"]} if "ttlSeconds" in spec["dns"] else {}
+    return decode(Slice, {**fields, "name": name})
+
+
+def parse_cluster(object_: Json) -> Cluster:
+    """The cluster that a SliceCluster declares."""
+    return decode(Cluster, {**_fields(Cluster, object_["spec"]), "name": object_["metadata"]["name"]})
+
+
+def parse_membership(object_: Json, cluster: str) -> Membership:
+    """The membership that a SliceMembership in `cluster` declares."""
+    spec, metadata = dict(object_["spec"]), object_["metadata"]
+    until = spec.pop("until", None)
+    fields = _fields(Membership, spec) | {
+        "name": membership_name(cluster, metadata["namespace"], metadata["name"]),
+        "cluster": cluster,
+        "namespace": metadata["namespace"],
+        "declared_in": cluster,
+        "until_s": None if until is None else int(datetime.fromisoformat(until).timestamp()),
+    }
+    return decode(Membership, fields)
+
+
+def membership_name(cluster: str, namespace: str, name: str) -> str:
+    """Name of the membership that an object of a cluster declares: unique over all clusters."""
+    whole = f"{DECLARED_PREFIX}{cluster}.{namespace}.{name}"
+    if len(whole) <= _NAME_MAX:
+        return whole
+    return f"{DECLARED_PREFIX}{cluster}.{namespace}.{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def render_declared(kind: Kind, value: Slice | Cluster, before: Json | None = None) -> Json:
+    """The object that declares a value: a new one, or `before` with another spec."""
+    spec = {key: item for key, item in encode(value).items() if key != "name" and item is not None}
+    if isinstance(spec.get("qos"), dict):
+        spec["qos"] = {key: item for key, item in spec["qos"].items() if item is not None}
+    metadata = dict(before["metadata"]) if before else {"name": value.name, "finalizers": [FINALIZER]}
+    return {"apiVersion": API_VERSION, "kind": kind.kind, "metadata": metadata, "spec": to_camel(spec)}
+
+
+def _fields(type_: type, spec: Json) -> Json:
+    """The object's fields under the model's names; InvalidError for one that the model does not have."""
+    names = {camel(field): field for field in type_.__dataclass_fields__}  # type: ignore[attr-defined]
+    unknown = sorted(spec.keys() - names.keys())
+    if unknown:
+        raise InvalidError(f"spec.{unknown[0]}: there is no such field")
+    return {names[key]: item for key, item in spec.items()}

@@ -1,0 +1,155 @@
+"""What users declare by objects, whatever dies in between: objects are what is wanted, records what was accepted."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from slicer.model.clusters import Cluster
+from slicer.model.errors import UnavailableError
+from slicer.model.slices import Membership, Slice
+from slicer_controller.kube.naming import CLUSTER, FINALIZER, MEMBERSHIP, SLICE
+
+RED = {"prefixes": ["10.22.0.0/16"]}
+
+
+def slice_of(world: Any, name: str = "red") -> Any:
+    return world.state.documents.get(f"slice/{name}")
+
+
+def test_looking_again_changes_nothing(world: Any) -> None:
+    """After the first turn the API server is written to no more, however often the loop turns."""
+    world.apply(SLICE, "red", RED)
+    world.apply(MEMBERSHIP, "m", {"slice": "red"}, "shop")
+    world.turn()
+    before = list(world.api.writes)
+
+    for _ in range(3):
+        world.turn()
+
+    assert world.api.writes == before
+    assert world.declared.refused == {}
+
+
+def test_each_kill_of_a_write_by_rest_is_mended(world: Any) -> None:
+    """The object is written, then the record: a process that dies in between is followed by one that takes it in."""
+    state = world.context.hub.plan_slice(Slice(name="red", prefixes=(ip_network("10.22.0.0/16"),)), None)
+    from slicer.client.codec import encode
+
+    world.store._rules.declare("slice/red", encode(state))
+    assert slice_of(world) is None
+
+    after = world.again()
+    after.turn()
+
+    assert slice_of(after).spec == state.spec
+    assert after.api.get(SLICE.path("red"))["metadata"]["finalizers"] == [FINALIZER]
+    after.close()
+
+
+@pytest.mark.parametrize("step", ["retired", "removed"])
+def test_each_kill_of_a_removal_is_mended(world: Any, step: str) -> None:
+    """Marked, record removed, let go: dying after either of the first two leaves nothing for long, revives nothing."""
+    world.apply(SLICE, "red", RED)
+    world.turn()
+    world.store._rules.retire("slice/red")
+    if step == "removed":
+        world.store._remove_now("slice/red")
+
+    after = world.again()
+    after.turn()
+    after.turn()
+
+    assert slice_of(after) is None
+    assert after.api.find(SLICE.path("red")) is None
+    after.close()
+
+
+def test_what_is_refused_leaves_what_was_accepted(world: Any) -> None:
+    """A change that may not be: the document stays as it was, and a later one that may be is taken."""
+    world.apply(SLICE, "red", RED)
+    world.turn()
+    world.apply(SLICE, "red", {**RED, "clusters": ["nowhere"]})
+    world.turn()
+    assert "'nowhere'" in world.refusal(SLICE, "red")
+    assert slice_of(world).spec.clusters == ()
+
+    world.apply(SLICE, "red", {**RED, "clusters": ["a"]})
+    world.turn()
+
+    assert world.refusal(SLICE, "red") == ""
+    assert slice_of(world).spec.clusters == ("a",)
+
+
+def test_numbers_stay_with_the_slice(world: Any) -> None:
+    """Accepted anew after a restart, changed, it keeps its VNI and its blocks."""
+    world.apply(SLICE, "red", RED)
+    world.turn()
+    before, block = slice_of(world), world.state.documents["block/red/a"]
+
+    after = world.again()
+    after.apply(SLICE, "red", {**RED, "gateways": 5})
+    after.turn()
+
+    assert slice_of(after).vni == before.vni
+    assert after.state.documents["block/red/a"] == block
+    assert slice_of(after).spec.gateways == 5
+    after.close()
+
+
+def test_memberships_go_with_their_objects_only_when_these_are_known(world: Any) -> None:
+    """A controller that has listed nothing yet ends no membership."""
+    world.apply(SLICE, "red", RED)
+    world.apply(MEMBERSHIP, "m", {"slice": "red"}, "shop")
+    world.turn()
+    assert [k for k in world.state.documents if k.startswith("membership/")] == ["membership/k8s.a.shop.m"]
+
+    after = world.again()
+    after.declared.reconcile()
+    assert "membership/k8s.a.shop.m" in after.state.documents
+
+    after.api.delete(MEMBERSHIP.path("m", "shop"))
+    after.turn()
+    assert "membership/k8s.a.shop.m" not in after.state.documents
+    after.close()
+
+
+def test_a_namespace_that_is_shut_out_is_refused(world: Any) -> None:
+    """The slice's owner decides: a membership of a namespace that is not allowed is none."""
+    world.apply(SLICE, "red", {**RED, "namespaces": ["other"]})
+    world.apply(MEMBERSHIP, "m", {"slice": "red"}, "shop")
+    world.turn()
+
+    assert world.refusal(MEMBERSHIP, "m", "shop").endswith(
+        "slice 'red' does not allow namespace 'shop'; ask who may change the slice"
+    )
+    assert not any(isinstance(value, Membership) for value in world.state.documents.values())
+
+
+def test_an_api_server_that_is_away_refuses_nobody(world: Any) -> None:
+    """What could not be written is tried again; no object is said to be wrong because of it."""
+    world.apply(SLICE, "red", RED)
+    for kind in (SLICE, CLUSTER):
+        world.objects.replace(kind.plural, world.api.each(kind.path()))
+    world.api.away = True
+
+    with pytest.raises(UnavailableError):
+        world.declared.reconcile()
+    assert world.declared.refused == {}
+
+    world.api.away = False
+    world.turn()
+    assert slice_of(world) is not None
+
+
+def test_clusters_that_join_are_objects(world: Any) -> None:
+    """Stored by the hub, there as an object; its ranges follow what the member tells."""
+    assert world.api.get(CLUSTER.path("a"))["spec"]["cidrs"] == []
+
+    world.state.put(Cluster(name="a", cidrs=(ip_network("10.244.0.0/16"),)))
+
+    assert world.api.get(CLUSTER.path("a"))["spec"]["cidrs"] == ["10.244.0.0/16"]
+    world.turn()
+    assert world.refusal(CLUSTER, "a") == ""

@@ -1,0 +1,97 @@
+"""Networks on demand, and nodes that are gone."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+from slicer.model.clusters import Node
+from slicer_controller.kube.networks import LINGER_S, PLURAL, Networks
+from slicer_controller.kube.nodes import GONE_S, NODES, Nodes, slim_node
+from slicer_controller.kube.objects import Objects
+from tests.unit.kube.fake_api import FakeApi
+
+PATH = "/apis/k8s.cni.cncf.io/v1/namespaces/shop/network-attachment-definitions"
+
+
+def test_a_network_lives_from_the_first_pod_to_a_while_after_the_last() -> None:
+    """Made once, kept while it is needed, removed after the time that a webhook's pod may take to appear."""
+    api, objects, clock = FakeApi(), Objects(), [0.0]
+    networks = Networks(api, objects, lambda: clock[0])
+    networks.provide("shop", "red")
+    networks.provide("shop", "red")
+
+    for now_s, needed, there in (
+        (1.0, set(), True),
+        (LINGER_S - 1, {("shop", "red")}, True),
+        (LINGER_S, set(), True),
+        (2 * LINGER_S - 1, set(), True),
+        (2 * LINGER_S, set(), False),
+    ):
+        clock[0] = now_s
+        networks.reconcile(needed)
+        assert (api.find(f"{PATH}/slicer-red") is not None) == there, now_s
+    assert api.writes == [("create", f"{PATH}/slicer-red"), ("delete", f"{PATH}/slicer-red")]
+
+
+def test_networks_of_others_are_left_alone() -> None:
+    """One with our name and without our mark is neither changed nor removed."""
+    api, objects, clock = FakeApi(), Objects(), [0.0]
+    foreign = api.create(PATH, {"metadata": {"name": "slicer-red"}, "spec": {"config": "{}"}})
+    objects.learn(PLURAL, foreign)
+    networks = Networks(api, objects, lambda: clock[0])
+
+    networks.reconcile({("shop", "red")})
+    networks.reconcile(set())
+    clock[0] = 10 * LINGER_S
+    networks.reconcile(set())
+
+    assert api.get(f"{PATH}/slicer-red") == foreign
+
+
+def node(name: str) -> Node:
+    return Node(cluster="a", name=name, addresses=(ip_address("198.18.1.1"),), vtep_mac="02:00:00:00:00:01")
+
+
+def test_only_a_node_whose_object_was_deleted_is_forgotten(world: Any) -> None:
+    """After a while, and not while its agent is connected; before nodes were listed, none is."""
+    nodes = Nodes(world.context, world.objects)
+    for name in ("n1", "n2", "n3"):
+        world.state.put(node(name))
+    world.context.connected["slicer://node/a/n3"] = 1
+    nodes.reconcile()
+    world.now_s += 10 * GONE_S
+    nodes.reconcile()
+    assert "node/a/n2" in world.state.documents
+
+    world.objects.replace(NODES, [slim_node({"metadata": {"name": "n1", "uid": "u", "resourceVersion": "1"}})])
+    nodes.reconcile()
+    world.now_s += GONE_S - 1
+    nodes.reconcile()
+    assert "node/a/n2" in world.state.documents
+    world.now_s += 1
+    nodes.reconcile()
+
+    assert sorted(key for key in world.state.documents if key.startswith("node/")) == ["node/a/n1", "node/a/n3"]
+
+
+def test_outside_addresses_come_from_the_node(world: Any) -> None:
+    """The annotation, else the ExternalIPs; what cannot be read is left out, and a node that has none has none."""
+    external = {
+        "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "ExternalIP", "address": "192.0.2.9"}]
+    }
+    metadata = {"uid": "u", "resourceVersion": "1"}
+    annotations = {"slicer.io/outside-addresses": "192.0.2.7, tomato, 2001:db8::7"}
+    world.objects.replace(
+        NODES,
+        [
+            slim_node({"metadata": {"name": "plain", **metadata}}),
+            slim_node({"metadata": {"name": "cloud", **metadata}, "status": external}),
+            slim_node({"metadata": {"name": "said", **metadata, "annotations": annotations}, "status": external}),
+        ],
+    )
+    nodes = Nodes(world.context, world.objects)
+
+    found = {name: [str(a) for a in nodes.outside(name)] for name in ("plain", "cloud", "said", "unknown")}
+
+    assert found == {"plain": [], "cloud": ["192.0.2.9"], "said": ["192.0.2.7", "2001:db8::7"], "unknown": []}

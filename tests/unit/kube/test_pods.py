@@ -1,0 +1,192 @@
+"""What follows from pods' annotations: memberships, networks, the webhook's answer."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from slicer.model.clusters import Cluster
+from slicer.model.errors import InvalidError, UnavailableError
+from slicer.model.slices import Slice, SliceState
+from slicer_controller.kube.pods import (
+    live_memberships,
+    namespace_memberships,
+    needed_networks,
+    slices_of,
+    slim_namespace,
+    slim_pod,
+)
+from slicer_controller.kube.webhook import Webhook
+
+Json = dict[str, Any]
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+
+
+def pod(annotations: Json | None = None, **more: Any) -> Json:
+    """A pod of namespace `shop` on node n1."""
+    metadata = {"name": "web-0", "namespace": "shop", "uid": "u-1", "resourceVersion": "5", "labels": {"app": "web"}}
+    metadata |= {"annotations": annotations} if annotations is not None else {}
+    status = {"phase": more.get("phase", "Running"), "conditions": [{"type": "Ready", "status": "True"}]}
+    return {"metadata": metadata, "spec": {"nodeName": "n1", **more.get("spec", {})}, "status": status}
+
+
+@pytest.mark.parametrize("annotations", [None, {}, {"other": "x"}, {NETWORKS: "macvlan-1"}])
+def test_pods_that_do_not_ask_are_not_remembered(annotations: Json | None) -> None:
+    """Most pods of a cluster."""
+    assert slim_pod(pod(annotations)) is None
+
+
+def test_little_is_remembered_of_a_pod_that_asks() -> None:
+    """No labels, no other annotations, no other conditions."""
+    found = slim_pod(pod({"slicer.io/slices": "red", "secret": "x"}))
+
+    assert found == {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "web-0",
+            "namespace": "shop",
+            "uid": "u-1",
+            "resourceVersion": "5",
+            "annotations": {"slicer.io/slices": "red"},
+        },
+        "spec": {"nodeName": "n1", "gated": False},
+        "status": {"phase": "Running", "conditions": []},
+    }
+
+
+@pytest.mark.parametrize(
+    ("annotations", "slices"),
+    [
+        ({"slicer.io/slices": "red, blue@net5"}, {"red", "blue"}),
+        ({NETWORKS: "slicer-red, other/slicer-blue, macvlan"}, {"red"}),
+        ({"slicer.io/slices": "red", NETWORKS: '[{"name": "slicer-blue"}]'}, {"red", "blue"}),
+        ({"slicer.io/slices": "{", NETWORKS: "slicer-red"}, {"red"}),
+        ({NETWORKS: "[{"}, set()),
+    ],
+)
+def test_what_a_pod_asks_for(annotations: Json, slices: set[str]) -> None:
+    """Both annotations count, other namespaces' networks do not, and what cannot be read asks for nothing."""
+    assert slices_of(pod(annotations)) == slices
+
+
+def test_only_what_multus_does_not_attach_is_attached_live() -> None:
+    """A membership for each slice that the Multus annotation lacks, with the wishes that a membership can have."""
+    wish = '[{"slice": "red"}, {"slice": "blue", "interface": "net7", "ips": ["10.23.4.9/16"]}]'
+
+    (member,) = live_memberships(pod({"slicer.io/slices": wish, NETWORKS: "slicer-red"}), "a")
+
+    assert (member.slice, member.pod, member.namespace, member.cluster) == ("blue", "web-0", "shop", "a")
+    assert (member.interface, [str(a) for a in member.addresses]) == ("net7", ["10.23.4.9"])
+    assert (member.declared_in, member.name) == ("a", "k8s-pod.a.u-1.blue")
+
+
+def test_a_namespace_cannot_wish_addresses() -> None:
+    """They are one pod's."""
+    namespace = {"metadata": {"name": "shop", "uid": "u", "annotations": {"slicer.io/slices": "red"}}}
+    found = slim_namespace(namespace)
+    assert found is not None
+    assert [(m.slice, m.pod, m.labels) for m in namespace_memberships(found, "a")] == [("red", None, ())]
+
+    namespace["metadata"]["annotations"] = {"slicer.io/slices": '[{"slice": "red", "ips": ["10.22.0.9"]}]'}  # type: ignore[index]
+    with pytest.raises(InvalidError, match="needs one pod"):
+        namespace_memberships(namespace, "a")
+    assert slim_namespace({"metadata": {"name": "x"}}) is None
+
+
+def test_networks_are_needed_by_pods_that_have_not_ended() -> None:
+    """A Job's finished pods hold none."""
+    kept = [slim_pod(pod({NETWORKS: "slicer-red"})), slim_pod(pod({"slicer.io/slices": "blue"}, phase="Succeeded"))]
+
+    assert needed_networks([one for one in kept if one]) == {("shop", "red")}
+
+
+def documents(**slice_: Any) -> Json:
+    """Slice red in cluster a."""
+    spec = Slice(name="red", prefixes=(ip_network("10.22.0.0/16"),), **slice_)
+    return {"slice/red": SliceState(spec=spec, vni=1, tunnel_set=0), "cluster/a": Cluster(name="a")}
+
+
+def review(webhook: Webhook, annotations: Json, **more: Any) -> Json:
+    """The webhook's answer; patches as JSON."""
+
+    class Request:
+        async def stream(self) -> Any:
+            asked = {
+                "uid": "7",
+                "namespace": "shop",
+                "object": pod(annotations, **more),
+                "dryRun": more.get("dry", False),
+            }
+            yield json.dumps({"request": asked}).encode()
+
+    answer = json.loads(bytes(asyncio.run(webhook(Request())).body))["response"]  # type: ignore[arg-type]
+    assert answer["uid"] == "7"
+    return {**answer, "patch": json.loads(base64.b64decode(answer.get("patch", "bnVsbA==")))}
+
+
+def test_the_webhook_gives_the_pod_to_multus() -> None:
+    """One patch, and the network before the pod is let in; a pod that has it already is not patched."""
+    made: list[tuple[str, str]] = []
+    webhook = Webhook(documents(), "a", lambda namespace, name: made.append((namespace, name)))
+
+    answer = review(webhook, {"slicer.io/slices": "red"})
+    again = review(webhook, {"slicer.io/slices": "red", NETWORKS: "slicer-red"}, dry=True)
+
+    assert answer["allowed"]
+    value = '[{"name":"slicer-red","namespace":"shop"}]'
+    assert answer["patch"] == [
+        {"op": "add", "path": "/metadata/annotations/k8s.v1.cni.cncf.io~1networks", "value": value}
+    ]
+    assert made == [("shop", "red")]
+    assert (again["allowed"], "patchType" in again) == (True, True)
+
+
+def test_the_gate_is_added_once_and_beside_others() -> None:
+    """Where the pod's own manifest has it, it is not added again."""
+    webhook = Webhook(documents(), "a", lambda *_: None)
+    wish = {"slicer.io/slices": "red", "slicer.io/readiness-gate": "true"}
+    ours, other = {"conditionType": "slicer.io/connected"}, {"conditionType": "x/y"}
+
+    first = review(webhook, wish, spec={"readinessGates": [other]})["patch"]
+    second = review(webhook, wish, spec={"readinessGates": [ours]})["patch"]
+
+    assert first[1] == {"op": "add", "path": "/spec/readinessGates", "value": [other, ours]}
+    assert len(second) == 1
+
+
+def test_a_network_that_cannot_be_made_stops_no_pod() -> None:
+    """It is let in with a warning; the network is made later."""
+
+    def fail(_namespace: str, _slice: str) -> None:
+        raise UnavailableError("the API server is away")
+
+    answer = review(Webhook(documents(), "a", fail), {"slicer.io/slices": "red"})
+
+    assert answer["allowed"]
+    assert answer["warnings"] == ["slicer: the API server is away"]
+
+
+@pytest.mark.parametrize(
+    ("slice_", "words"),
+    [
+        ({"namespaces": ("other",)}, "slice 'red' does not allow namespace 'shop'; ask who may change the slice"),
+        ({"namespaces": ("other",), "contact": "ann"}, "slice 'red' does not allow namespace 'shop'; ask ann"),
+        ({"clusters": ("b",)}, "names cluster 'a', which is not in slice 'red'"),
+    ],
+)
+def test_the_webhook_refuses_what_may_not_be(slice_: Json, words: str) -> None:
+    """403 with pod, slice and whom to ask; no network is made."""
+    made: list[Any] = []
+
+    answer = review(Webhook(documents(**slice_), "a", lambda *a: made.append(a)), {"slicer.io/slices": "red"})
+
+    assert not answer["allowed"]
+    assert answer["status"]["code"] == 403
+    assert answer["status"]["message"] == f"pod shop/web-0 {words}" or answer["status"]["message"].endswith(words)
+    assert made == []
