@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 TEST ?=
 BENCH ?=
 
-.PHONY: help setup setup-bench setup-kubernetes demo demo-down test test-kubernetes check fix bench bench-quick docs clean
+.PHONY: help setup setup-bench setup-kubernetes demo demo-down test test-kubernetes check fix bench bench-quick bench-failover docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench: setup-bench ## measure, and write docs/benchmarks (some minutes, wants a 
 
 bench-quick: setup-bench ## run every benchmark shortly to prove that it works; measures and writes nothing
 	$(BIN)/python -m tools.sandbox $(BIN)/python -m tests.bench.run --quick $(BENCH)
+
+bench-failover: ## measure only how long flows stand still when a gateway dies (20 minutes)
+	@$(MAKE) bench BENCH=failover
 
 docs: setup ## write the generated pages anew: benchmark tables
 	$(BIN)/python -m tests.bench.render

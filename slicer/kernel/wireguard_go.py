@@ -33,9 +33,6 @@ _ANSWER_S = 5.0
 _START_S = 10.0
 _END_S = 3.0
 _POLL_S = 0.005
-NICE = ("nice", "-n", "-10")
-"""The daemon forwards other programs' packets, as the kernel would: behind busy ones it would drop them. Where this is
-not allowed, `nice` says so and starts it all the same."""
 _PLACES = ("/opt/slicer/bin/wireguard-go", str(Path(__file__).parents[2] / ".tools/bin/wireguard-go"))
 
 
@@ -96,7 +93,7 @@ class WireGuardGo:
         environment = {"LOG_LEVEL": "error", "WG_PROCESS_FOREGROUND": "1", "PATH": os.environ.get("PATH", "")}
         with open(self._logs / f"{device}.log", "wb") as log:
             daemon = subprocess.Popen(
-                [*NICE, *host.outliving([self._program, "--foreground", device])],
+                host.outliving([self._program, "--foreground", device]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

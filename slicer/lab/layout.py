@@ -71,6 +71,8 @@ class Layout:
     clusters: tuple[str, ...]
     nodes: int
     """Nodes in each cluster."""
+    agent_options: tuple[str, ...] = ()
+    """More words for the command line of every agent."""
 
     def __post_init__(self) -> None:
         check_lab_name(self.name)

@@ -145,8 +145,8 @@ def _command(layout: Layout, machine: Machine, program: str) -> list[str]:
             return ["slicer-dns", "--state", DNS_STATE, "--listen", f"{address}:53", *join]
         case _:
             where = [part for a in machine.addresses for part in ("--address", str(a))]
-            join = ["--join-token-file", f"{STATE}/node-token"]
-            return ["slicer-agent", "--state", STATE, "--run", "/run/slicer", "--node", machine.name, *where, *join]
+            more = ["--join-token-file", f"{STATE}/node-token", *layout.agent_options]
+            return ["slicer-agent", "--state", STATE, "--run", "/run/slicer", "--node", machine.name, *where, *more]
 
 
 def _is_ready(layout: Layout, machine: Machine, program: str) -> bool:

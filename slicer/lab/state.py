@@ -23,7 +23,7 @@ from slicer.model.errors import ConflictError, NotFoundError
 
 def save(layout: Layout) -> None:
     """Write down what the lab consists of."""
-    value = {"clusters": layout.clusters, "nodes": layout.nodes}
+    value = {"clusters": layout.clusters, "nodes": layout.nodes, "agent_options": layout.agent_options}
     replace(layout.directory / "lab.json", json.dumps(value))
 
 
@@ -34,7 +34,12 @@ def load(name: str) -> Layout:
         value = json.loads(path.read_text())
     except FileNotFoundError:
         raise NotFoundError(f"there is no lab {name!r}; make it with: slicectl lab up --name {name}") from None
-    return Layout(name=name, clusters=tuple(value["clusters"]), nodes=value["nodes"])
+    return Layout(
+        name=name,
+        clusters=tuple(value["clusters"]),
+        nodes=value["nodes"],
+        agent_options=tuple(value["agent_options"]),
+    )
 
 
 def names() -> list[str]:

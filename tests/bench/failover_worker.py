@@ -1,4 +1,4 @@
-"""Inside a pod: an echo, or flows to one.
+"""Inside a pod: an echo over UDP and TCP, or flows to one.
 
     python -m tests.bench.failover_worker echo|flows ADDRESS FLOWS SPACING
 
@@ -36,6 +36,8 @@ def _say(value: object) -> None:
 
 
 def _echo(address: str) -> None:
+    listener = socket.create_server((address, PORT))
+    threading.Thread(target=_echo_streams, args=(listener,), daemon=True).start()
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
     server.bind((address, PORT))
@@ -46,11 +48,54 @@ def _echo(address: str) -> None:
             server.sendto(data, sender)
 
 
+def _echo_streams(listener: socket.socket) -> None:
+    while True:
+        stream, _ = listener.accept()
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=_echo_stream, args=(stream,), daemon=True).start()
+
+
+def _echo_stream(stream: socket.socket) -> None:
+    with stream, suppress(OSError):
+        while data := stream.recv(65536):
+            stream.sendall(data)
+
+
+class Stream:
+    """A TCP stream that sends a few bytes at a time and keeps when bytes came back."""
+
+    def __init__(self, address: str, spacing_s: float) -> None:
+        self.heard_at: list[float] = []
+        self.broken = False
+        self._spacing_s = spacing_s
+        self._stream = socket.create_connection((address, PORT))
+        self._stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for loop in (self._send, self._hear):
+            threading.Thread(target=loop, daemon=True).start()
+
+    def _send(self) -> None:
+        try:
+            while True:
+                self._stream.sendall(bytes(200))
+                time.sleep(self._spacing_s)
+        except OSError:
+            self.broken = True
+
+    def _hear(self) -> None:
+        try:
+            while self._stream.recv(65536):
+                self.heard_at.append(time.monotonic())
+        except OSError:
+            pass
+        self.broken = True
+
+
 def _flows(address: str, number: int, spacing_s: float) -> None:
     sockets = [_connected(address) for _ in range(number)]
     sent_at: list[float] = []
     heard_at: dict[socket.socket, dict[int, float]] = {one: {} for one in sockets}
-    threading.Thread(target=_answer, args=(sent_at, heard_at), daemon=True).start()
+    stream = Stream(address, spacing_s)
+    threading.Thread(target=_answer, args=(sent_at, heard_at, stream), daemon=True).start()
     _say("ready")
     due = time.monotonic()
     while True:
@@ -76,12 +121,14 @@ def _connected(address: str) -> socket.socket:
     return one
 
 
-def _answer(sent_at: list[float], heard_at: dict[socket.socket, dict[int, float]]) -> None:
+def _answer(sent_at: list[float], heard_at: dict[socket.socket, dict[int, float]], stream: Stream) -> None:
     for line in sys.stdin:
         found = [times.copy() for times in heard_at.values()]
         if line.strip() == "end":
             lost_at = [[at for number, at in enumerate(sent_at.copy()) if number not in times] for times in found]
-            _say({"heard_at": [sorted(times.values()) for times in found], "lost_at": lost_at})
+            came = [sorted(times.values()) for times in found]
+            tcp = {"tcp_at": stream.heard_at.copy(), "tcp_broken": stream.broken}
+            _say({"heard_at": came, "lost_at": lost_at, **tcp})
         else:
             _say({"now": time.monotonic(), "counts": [len(times) for times in found]})
 

@@ -85,15 +85,23 @@ class Lab:
             lambda: subprocess.run(argv, capture_output=True, check=False).returncode == 0, f"{pod} reaches {address}"
         )
 
+    def forget_node(self, node: str) -> None:
+        """Deletes a node at its cluster's member, as one that is gone for good."""
+        cluster = self.layout.machine(node).cluster
+        with rest.opened(self.layout, self.layout.machine(f"{cluster}-cp")) as api:
+            api.request("DELETE", f"/v1/nodes/{cluster}/{node}")
+
     def pid(self, machine: str) -> int:
         """The process that holds a machine's namespaces."""
         return machines.require(self.layout.directory_of(self.layout.machine(machine))).pid
 
 
 @contextmanager
-def running(clusters: tuple[str, ...] = ("a", "b"), nodes: int = 2) -> Iterator[Lab]:
+def running(
+    clusters: tuple[str, ...] = ("a", "b"), nodes: int = 2, agent_options: tuple[str, ...] = ()
+) -> Iterator[Lab]:
     """A fresh lab; it is removed at the end, whatever happened."""
-    layout = Layout(name=NAME, clusters=clusters, nodes=nodes)
+    layout = Layout(name=NAME, clusters=clusters, nodes=nodes, agent_options=agent_options)
     say(f"building a lab: clusters {','.join(clusters)}, {nodes} nodes each")
     try:
         building.up(layout, lambda _: None)
