@@ -36,6 +36,7 @@ from slicer.plan.probe_targets import (
     concerned,
     ends_of,
     judge,
+    lost,
     passed_on,
     plan_probes,
     reached,
@@ -69,6 +70,7 @@ class _Announcement:
 
     heard_inside: bool
     reached: frozenset[bytes]
+    lost: frozenset[bytes]
 
 
 class HealthProber:
@@ -243,8 +245,8 @@ class HealthProber:
             heard.send(encode(replace(reply, sequence=message.sequence, sent_ns=message.sent_ns)), sender)
 
     def _message(self, number: int, kind: Kind) -> Message:
-        said = self._announced.get(number, _Announcement(heard_inside=True, reached=frozenset()))
-        return Message(kind=kind, heard_inside=said.heard_inside, reached=said.reached)
+        said = self._announced.get(number, _Announcement(heard_inside=True, reached=frozenset(), lost=frozenset()))
+        return Message(kind=kind, heard_inside=said.heard_inside, reached=said.reached, lost=said.lost)
 
     def _lose(self, ns: str, devices: set[str]) -> None:
         """Others are told before anything else: each millisecond costs packets that they send here."""
@@ -289,7 +291,8 @@ class HealthProber:
         return {target.spot.tunnel_set for target in self._plan.targets if isinstance(target, TunnelTarget)}
 
     def _switch(self) -> None:
-        health = judge(self._plan, self._lines, self.health) if self._acting else self.health
+        lost_here = {number: said.lost for number, said in self._announced.items()}
+        health = judge(self._plan, self._lines, self.health, lost_here) if self._acting else self.health
         if health != self.health and self._now is not None:
             before, self.health = self.health, health
             local = replace(self._now.local, attachments=())
@@ -301,9 +304,11 @@ class HealthProber:
 
     def _announce(self, now: float) -> None:
         for number, found in self._reached.items():
+            gone = lost(self._plan, self._lines, number, now)
             silent = number in self._plan.asked and now - self._asked_at[number] >= self._pace.silence_s
-            said = _Announcement(heard_inside=not silent, reached=found)
+            said = _Announcement(heard_inside=not silent, reached=found, lost=gone)
             if said != self._announced.get(number):
+                self._news |= gone != self._message(number, Kind.NEWS).lost
                 self._announced[number] = said
                 self._push(number, now)
 
@@ -321,7 +326,7 @@ class HealthProber:
 
 def _verdict(line: Line) -> tuple[object, ...]:
     """What a judgement depends on."""
-    return (line.up, line.proved, line.answered_ever, line.heard_inside, line.reached)
+    return (line.up, line.proved, line.answered_ever, line.heard_inside, line.reached, line.lost)
 
 
 def _in_words(health: Health) -> dict[str, list[str]]:
@@ -329,4 +334,5 @@ def _in_words(health: Health) -> dict[str, list[str]]:
         "avoided_gateways": [f"{node} towards {c} (set {s})" for s, c, node in sorted(health.avoided_gateways)],
         "avoided_tunnels": [f"{index} towards {c} (set {s})" for s, c, index in sorted(health.avoided_tunnels)],
         "cut_off": [f"from {c} (set {s})" for s, c in sorted(health.cut_off)],
+        "gone": [f"{c} (set {s})" for s, c in sorted(health.gone)],
     }

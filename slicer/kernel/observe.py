@@ -36,6 +36,7 @@ from slicer.plan.dataplane_values import (
 _GETLINK, _GETADDR, _GETROUTE, _GETNEIGH, _GETRULE, _GETNEXTHOP = 18, 22, 26, 30, 34, 106
 _AF_BRIDGE = 7
 _MAIN = 254
+_UNREACHABLE = 7
 _PERMANENT = 0x80
 _UP = 0x1
 _HZ = 100
@@ -154,7 +155,9 @@ class NamespaceReader:
                     continue
                 found = attributes(payload, 12)
                 dst = ipaddress.ip_network((found.get(1, bytes(4 if family == socket.AF_INET else 16)), length))
-                if 30 in found:
+                if payload[7] == _UNREACHABLE:
+                    yield Route(ns=self.ns, dst=dst)
+                elif 30 in found:
                     yield Route(ns=self.ns, dst=dst, nexthop=u32(found[30]))
                 elif 4 in found and u32(found[4]) in devices:
                     via = _address(found[5]) if 5 in found else None

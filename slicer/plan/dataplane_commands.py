@@ -279,6 +279,9 @@ def _(item: Rule) -> Line:
 
 @_put.register
 def _(item: Route, _observed: Item | None) -> list[Line]:
+    if not item.nexthop and not item.dev:
+        text = f"route replace unreachable {item.dst} proto {ROUTE_PROTOCOL}"
+        return [(item.ns, _ip(item.dst.version), text)]
     if item.nexthop:
         way = f"nhid {item.nexthop}"
     else:

@@ -9,7 +9,15 @@ from zlib import crc32
 
 from slicer.model.attachments import Attachment
 from slicer.model.names import Address, Prefix
-from slicer.plan.dataplane_topology import VXLAN_OVERHEAD, HostRoute, LocalState, SliceHere, pod_mtu, tunnel_ns
+from slicer.plan.dataplane_topology import (
+    VXLAN_OVERHEAD,
+    HostRoute,
+    LocalState,
+    Remote,
+    SliceHere,
+    pod_mtu,
+    tunnel_ns,
+)
 from slicer.plan.dataplane_topology import Neighbour as Node
 from slicer.plan.dataplane_values import (
     Fdb,
@@ -55,6 +63,9 @@ def plan_slice(here: SliceHere, local: LocalState) -> Iterator[Item]:
     for node in here.neighbours:
         yield from _node(here.ns, node)
     yield from _remote_routes(here, local)
+    for remote in here.remotes:
+        if _is_gone(here, remote, local):
+            yield from (Route(ns=here.ns, dst=block) for block in remote.blocks)
     yield from _pods(here, [a for a in local.attachments if a.slice == here.name])
     yield from _host_routes(here, [route for route in local.host_routes if route.slice == here.name], local.node)
     yield table(here.ns, _filter_text(here))
@@ -127,9 +138,14 @@ def _toward_trunk(here: SliceHere, local: LocalState) -> Iterator[Item]:
     for version in here.versions:
         yield Neighbour(ns=here.ns, dev="tk0", address=NEXT_HOP[version], mac=trunk_mac(here.vni, "tunnel"))
     for remote in here.remotes:
-        if not sends_by_others(here, remote.cluster, local):
+        if not sends_by_others(here, remote.cluster, local) and not _is_gone(here, remote, local):
             for block in remote.blocks:
                 yield Route(ns=here.ns, dst=block, dev="tk0", via=NEXT_HOP[block.version])
+
+
+def _is_gone(here: SliceHere, remote: Remote, local: LocalState) -> bool:
+    """Whether nobody of this cluster gets there any more: a sender is to hear of it, not to wait."""
+    return (here.tunnel_set, remote.cluster) in local.health.gone
 
 
 def sends_by_others(here: SliceHere, cluster: str, local: LocalState) -> bool:
@@ -177,7 +193,8 @@ def _remote_routes(here: SliceHere, local: LocalState) -> Iterator[Item]:
             if members and blocks:
                 group = spread(here.ns, name, version, members, used)
                 yield from group
-                if here.slot is None or sends_by_others(here, remote.cluster, local):
+                by_group = here.slot is None or sends_by_others(here, remote.cluster, local)
+                if by_group and not _is_gone(here, remote, local):
                     yield from (Route(ns=here.ns, dst=block, nexthop=group[-1].id) for block in blocks)
 
 

@@ -59,6 +59,8 @@ class Health:
     """(tunnel set, remote cluster, index) of this node's own tunnels."""
     cut_off: frozenset[tuple[int, str]] = frozenset()
     """(tunnel set, remote cluster) that none of this gateway's own tunnels reaches, and another gateway does."""
+    gone: frozenset[tuple[int, str]] = frozenset()
+    """(tunnel set, remote cluster) that no gateway of this cluster reaches any more: senders are told at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

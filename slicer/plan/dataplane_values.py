@@ -182,7 +182,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A route in the main table: through a nexthop object or group, or out of `dev`, by `via` if given."""
+    """A route in the main table: through a nexthop object or group, or out of `dev`, by `via` if given.
+
+    With neither it leads nowhere: the sender gets an ICMP error.
+    """
 
     ns: str
     dst: Prefix

@@ -5,7 +5,7 @@ The agent's prober calls `plan_probes` when the view changes and `judge` when a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,6 +23,11 @@ from slicer.plan.dataplane_topology import (
 )
 from slicer.plan.dataplane_tunnel import own_probe_address, peers_of, probe_address
 from slicer.plan.probing import Ends, Line, choose, digest
+
+GONE_S = 0.5
+"""So long all tunnels to a cluster are down before it counts as gone: an error ends what would else have been tried
+again, and the only gateway's restarted wireguard-go is back by then."""
+NOTHING: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +138,17 @@ def _tunnels(topology: Topology, local: LocalState) -> Iterator[TunnelTarget]:
                     yield TunnelTarget(spot=spot, address=address, cluster=cluster, index=tunnel.index)
 
 
-def judge(plan: ProbePlan, lines: Mapping[Target, Line], before: Health) -> Health:
-    """What the data plane is to avoid now; `before` is what it avoided so far."""
+def judge(
+    plan: ProbePlan,
+    lines: Mapping[Target, Line],
+    before: Health,
+    lost_here: Mapping[int, frozenset[bytes]] | None = None,
+) -> Health:
+    """What the data plane is to avoid now; `before` is what it avoided so far, `lost_here` what `lost` says by set."""
     gateways: set[tuple[int, str, str]] = set()
     tunnels: set[tuple[int, str, int]] = set()
     cut_off: set[tuple[int, str]] = set()
+    gone: set[tuple[int, str]] = set()
     for pair in plan.remotes:
         number, cluster = pair
         near = {t.node: lines[t] for t in plan.targets if isinstance(t, GatewayTarget) and t.spot.tunnel_set == number}
@@ -149,7 +160,32 @@ def judge(plan: ProbePlan, lines: Mapping[Target, Line], before: Health) -> Heal
         tunnels |= {(*pair, index) for index in choose(far, _through(far), _up(far), passed)}
         if far and not _through(far) and reaching:
             cut_off.add(pair)
-    return Health(avoided_gateways=frozenset(gateways), avoided_tunnels=frozenset(tunnels), cut_off=frozenset(cut_off))
+        if _is_gone(near.values(), digest(cluster), (lost_here or {}).get(number, NOTHING) if far else None):
+            gone.add(pair)
+    return Health(
+        avoided_gateways=frozenset(gateways),
+        avoided_tunnels=frozenset(tunnels),
+        cut_off=frozenset(cut_off),
+        gone=frozenset(gone),
+    )
+
+
+def _is_gone(near: Collection[Line], cluster: bytes, said_here: frozenset[bytes] | None) -> bool:
+    """Whether all who could know say that they lost the cluster: this gateway, and the others that answer at all."""
+    said = [cluster in line.lost for line in near if line.up]
+    return all(said) and (bool(said) if said_here is None else cluster in said_here)
+
+
+def _are_lost(tunnels: Collection[Line], now: float) -> bool:
+    """A tunnel that never passed a probe says nothing: perhaps this kernel has no way to probe it."""
+    down = all(not line.up and (not line.downs or now - line.downs[-1] >= GONE_S) for line in tunnels)
+    return down and any(line.answered_ever for line in tunnels)
+
+
+def lost(plan: ProbePlan, lines: Mapping[Target, Line], tunnel_set: int, now: float) -> frozenset[bytes]:
+    """The digests of the clusters that this gateway says are gone."""
+    clusters = [cluster for number, cluster in plan.remotes if number == tunnel_set]
+    return frozenset(digest(c) for c in clusters if _are_lost(_far(plan, lines, (tunnel_set, c)).values(), now))
 
 
 def reached(plan: ProbePlan, lines: Mapping[Target, Line], tunnel_set: int) -> frozenset[bytes]:

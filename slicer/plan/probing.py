@@ -94,13 +94,15 @@ class Message:
     """Some node of the sender's own cluster probes it successfully; True where there is none that could."""
     reached: frozenset[bytes] = frozenset()
     """Digests of the remote clusters that the sender reaches through its own tunnels."""
+    lost: frozenset[bytes] = frozenset()
+    """Digests of those to which all its tunnels, which once passed probes, are down: not only far, but gone."""
     broken: tuple[Ends, ...] = ()
     """With Kind.BROKEN only."""
 
 
 T = TypeVar("T")
 _MAGIC, _VERSION = b"SL", 1
-_HEAD = struct.Struct("!2sBBBBHIQ")
+_HEAD = struct.Struct("!2sBBBBBBIQ")
 _INSIDE = 1
 _DIGEST = 4
 _ENDS = struct.Struct("!4sH4sH")
@@ -117,20 +119,22 @@ def digest(cluster: str) -> bytes:
 def encode(message: Message) -> bytes:
     """The datagram: 20 bytes, 4 for each cluster, 12 for each tunnel; InvalidError for more than it can carry."""
     check_range("clusters reached", len(message.reached), 0, CLUSTERS_MAX)
+    check_range("clusters lost", len(message.lost), 0, CLUSTERS_MAX)
     check_range("broken tunnels", len(message.broken), 0, BROKEN_MAX)
     flags = _INSIDE if message.heard_inside else 0
-    counts = (len(message.reached), len(message.broken))
+    counts = (len(message.reached), len(message.broken), len(message.lost))
     head = _HEAD.pack(_MAGIC, _VERSION, message.kind, flags, *counts, message.sequence, message.sent_ns)
     ends = (_ENDS.pack(one.near, one.near_slot, one.far, one.far_slot) for one in message.broken)
-    return b"".join((head, *sorted(message.reached), *ends))
+    return b"".join((head, *sorted(message.reached), *sorted(message.lost), *ends))
 
 
 def decode(data: bytes) -> Message | None:
     """The message; None for anything that is not one. Bytes after it are left to later versions."""
     if len(data) < _HEAD.size:
         return None
-    magic, version, kind, flags, count, tunnels, sequence, sent_ns = _HEAD.unpack_from(data)
-    middle = _HEAD.size + count * _DIGEST
+    magic, version, kind, flags, count, tunnels, losts, sequence, sent_ns = _HEAD.unpack_from(data)
+    first = _HEAD.size + count * _DIGEST
+    middle = first + losts * _DIGEST
     end = middle + tunnels * _ENDS.size
     if magic != _MAGIC or version != _VERSION or kind not in set(Kind) or len(data) < end:
         return None
@@ -139,7 +143,8 @@ def decode(data: bytes) -> Message | None:
         sequence=sequence,
         sent_ns=sent_ns,
         heard_inside=bool(flags & _INSIDE),
-        reached=frozenset(data[i : i + _DIGEST] for i in range(_HEAD.size, middle, _DIGEST)),
+        reached=frozenset(data[i : i + _DIGEST] for i in range(_HEAD.size, first, _DIGEST)),
+        lost=frozenset(data[i : i + _DIGEST] for i in range(first, middle, _DIGEST)),
         broken=tuple(_ends(data, i) for i in range(middle, end, _ENDS.size)),
     )
 
@@ -173,6 +178,7 @@ class Line:
     """When it went down, the last DAMPING_S only."""
     heard_inside: bool = True
     reached: frozenset[bytes] = frozenset()
+    lost: frozenset[bytes] = frozenset()
 
     @property
     def answered_ever(self) -> bool:
@@ -220,7 +226,7 @@ class Line:
 
     def told(self, message: Message) -> Line:
         """The other side said what it sees, asked or not."""
-        return replace(self, heard_inside=message.heard_inside, reached=message.reached)
+        return replace(self, heard_inside=message.heard_inside, reached=message.reached, lost=message.lost)
 
     def cut(self, now: float) -> Line:
         """It is down: too many losses, or its device is gone. Nothing new if it was down already."""

@@ -164,23 +164,41 @@ def test_flows_of_a_healthy_gateway_keep_their_path(guarded):
     assert carrying == used
 
 
-def test_all_gateways_gone_and_back(flows):
-    """With no gateway left nothing is torn down; when they are back everything runs, without a controller."""
+def test_a_cluster_that_is_gone_is_unreachable_at_once_and_comes_back(guarded):
+    """With no gateway left nobody waits for an answer: senders get an error, both families; then all is as before."""
+    guarded.settled()
     for node in ("b-n1", "b-n2"):
-        flows.link(node, "down")
+        guarded.link(node, "down")
     try:
-        until(
-            lambda: all(not any(up for up, _ in tunnels(flows, node)) for node in ("a-n1", "a-n2")),
-            "all tunnels are down",
-        )
-        routes = flows.net.nodes["a-n3"].machine.run("ip route show 10.77.64.0/18", "s-000001")
+        for node in ("a-n1", "a-n3"):
+            until(lambda node=node: ways_to_b(guarded, node) == ["unreachable"] * 2, f"{node} knows that b is gone")
+        told = [
+            guarded.pods[node].run(f"ping -n -c 1 -W 5 {address}", check=False) for node, address in unreached(guarded)
+        ]
+        inside = guarded.pods["a-n3"].ping(guarded.pods["a-n1"].address(4), tries=10)
     finally:
         for node in ("b-n1", "b-n2"):
-            flows.link(node, "up")
-    flows.settled()
+            guarded.link(node, "up")
+    guarded.settled()
 
-    assert "nhid" in routes
-    flows.all_go_on("flows after the return of the whole cluster")
+    assert ["+1 errors" in words for words in told] == [True] * 4, told
+    assert inside
+    assert [ways_to_b(guarded, "a-n1"), ways_to_b(guarded, "a-n3")] == [["tk0"] * 2, ["nhid"] * 2]
+    assert all(guarded.pods[node].ping(address, tries=10) for node, address in unreached(guarded))
+
+
+def unreached(guarded):
+    """(node with a pod, address of pod two): a pod of a gateway and one of another node, both families."""
+    two = guarded.pods["b-n3"]
+    return [(node, two.address(version)) for node in ("a-n1", "a-n3") for version in (4, 6)]
+
+
+def ways_to_b(guarded, node):
+    """How a node's slice namespace sends to cluster b: `unreachable`, `nhid` or a device, a word a route."""
+    run = guarded.net.nodes[node].machine.run
+    lines = run("ip route show 10.77.64.0/18; ip -6 route show fd77:0:0:4000::/50", "s-000001").splitlines()
+    words = [line.split() for line in lines if not line.startswith("\t")]
+    return [next((w for w in ("unreachable", "nhid", "tk0") if w in line), " ".join(line)) for line in words]
 
 
 def tunnels(guarded, node):

@@ -19,6 +19,7 @@ from slicer.plan.probe_targets import (
     concerned,
     ends_of,
     judge,
+    lost,
     passed_on,
     plan_probes,
     reached,
@@ -268,3 +269,64 @@ def test_word_of_an_ended_tunnel_goes_no_further(plans):
     assert [concerned(plans[name], 0, ends) for name in ("a-n1", "a-n2", "b-n1")] == [None, None, None]
     assert [concerned(plan, 1, ends) for plan in plans.values()] == [None] * 4
     assert [passed_on(plan, 1, ends) for plan in plans.values()] == [None] * 4
+
+
+GONE = Health(gone=frozenset({(0, "b")}))
+
+
+def ways_to_b(plan):
+    """The routes of the slice's namespace to the blocks of b."""
+    return [r for r in plan.routes if r.ns == "s-000001" and str(r.dst) in {"10.1.64.0/18", "fd01:0:0:4000::/50"}]
+
+
+@pytest.mark.parametrize("name", ["a-n1", "a-n3"])
+def test_a_cluster_that_is_gone_is_unreachable(view, make, name):
+    """On gateways and on other nodes alike; nothing but its routes changes, so that all is ready when it is back."""
+    tunnels = ((0, 0), (0, 1)) if name == "a-n1" else ()
+    whole, gone = (plan_node(view, make.local(name, *tunnels, health=health)) for health in (Health(), GONE))
+
+    assert len(ways_to_b(gone)) == 2
+    assert all(not route.dev and not route.nexthop for route in ways_to_b(gone))
+    assert {change.item for change in diff(gone, whole)} == set(ways_to_b(gone))
+    assert "route replace unreachable 10.1.64.0/18 proto 83" in {change.text for change in diff(gone, whole)}
+
+
+def test_a_node_believes_that_a_cluster_is_gone_when_every_answering_gateway_says_so(view, make):
+    """One that says nothing of it is enough to go on; if none answers, nobody said anything."""
+    plan = plan_probes(view, make.local("a-n3"))
+    dead, well, lone = Line(up=False, rtts_s=(0.001,)), Line(up=True), Line(up=True, lost=frozenset({digest("b")}))
+
+    def gone(*lines):
+        return bool(judge(plan, dict(zip(plan.targets, lines, strict=True)), Health()).gone)
+
+    assert gone(lone, lone)
+    assert gone(lone, dead)
+    assert not gone(lone, well)
+    assert not gone(dead, dead)
+    assert not gone(well, dead)
+
+
+def test_a_gateway_loses_a_cluster_when_all_tunnels_that_ever_worked_are_down_for_a_while(view, make):
+    """Not before, not while one is up, and not where no probe ever passed."""
+    plan = plan_probes(view, make.local("a-n1", (0, 0), (0, 1)))
+    far = plan.targets[1:]
+    well, down = Line(up=True, rtts_s=(0.001,)), Line(up=False, rtts_s=(0.001,), downs=(10.0,))
+    never = Line(up=False, downs=(10.0,))
+
+    def said(now, *lines):
+        return lost(plan, dict(zip(far, lines, strict=True)), 0, now)
+
+    assert said(11.0, down, down) == said(11.0, down, never) == {digest("b")}
+    assert said(10.1, down, down) == said(11.0, down, well) == said(11.0, never, never) == frozenset()
+
+
+def test_a_gateway_believes_that_a_cluster_is_gone_when_it_and_the_others_lost_it(view, make):
+    """It does not answer for the others while one of them may get there; alone it decides alone."""
+    plan = plan_probes(view, make.local("a-n1", (0, 0), (0, 1)))
+    near, *far = plan.targets
+    tunnels = dict.fromkeys(far, Line(up=False, rtts_s=(0.001,)))
+    others = [Line(up=True, lost=frozenset({digest("b")})), Line(up=False), Line(up=True)]
+    here = {0: frozenset({digest("b")})}
+
+    assert [bool(judge(plan, {near: o} | tunnels, Health(), here).gone) for o in others] == [True, True, False]
+    assert not judge(plan, {near: others[0]} | tunnels, Health(), {}).gone

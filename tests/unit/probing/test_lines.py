@@ -35,6 +35,7 @@ messages = st.builds(
     sent_ns=st.integers(0, 2**64 - 1),
     heard_inside=st.booleans(),
     reached=st.frozensets(digests, max_size=CLUSTERS_MAX),
+    lost=st.frozensets(digests, max_size=CLUSTERS_MAX),
     broken=st.lists(st.builds(Ends, near=digests, near_slot=slots, far=digests, far_slot=slots), max_size=3).map(tuple),
 )
 
