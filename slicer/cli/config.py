@@ -10,7 +10,8 @@ The file (YAML; relative paths are relative to it; mode 0600 when slicectl write
       token-file: admin.token    # or `token: …`
       netns: /run/netns/x        # optional: enter this network namespace before connecting
 
-Order: `--server` alone; else `$SLICER_CONFIG`; else `~/.config/slicer/config.yaml`; else the only running lab.
+Order: `--server` alone; else `$SLICER_CONFIG`; else `~/.config/slicer/config.yaml`; else the running lab that
+`$SLICER_LAB` names, or the only one. A lab's members have contexts of their own, `<lab>/<cluster>`.
 `--context` looks in the file first and then among the running labs.
 """
 
@@ -136,12 +137,15 @@ def save(config: Config) -> None:
 
 
 def labs(root: Path = LABS) -> tuple[Context, ...]:
-    """The contexts of the labs on this machine whose namespace is alive, sorted by name."""
-    found = []
-    for path in sorted(root.glob(f"*/{CONTEXT_FILE}")):
-        config = load(path)
-        found += [context for context in (config.contexts if config else ()) if _alive(context)]
-    return tuple(found)
+    """The contexts of the labs on this machine whose namespace is alive, sorted by lab."""
+    files = map(load, sorted(root.glob(f"*/{CONTEXT_FILE}")))
+    return tuple(context for file in files if file for context in file.contexts if _alive(context))
+
+
+def _hub_of_lab(running: tuple[Context, ...], wanted: str) -> tuple[Context, ...]:
+    """The hub of the lab `wanted`; those of all labs if that does not run, or none is wanted."""
+    hubs = tuple(context for context in running if "/" not in context.name)
+    return tuple(context for context in hubs if context.name == wanted) or hubs
 
 
 def _alive(context: Context) -> bool:
@@ -162,13 +166,14 @@ def choose(
     if server is not None and name is None:
         context = Context(name="command line", server=server)
     else:
-        context = _from_files(default_path(environ), name or environ.get("SLICER_CONTEXT") or None, labs(lab_root))
+        wanted = name or environ.get("SLICER_CONTEXT") or None
+        context = _from_files(default_path(environ), wanted, labs(lab_root), environ.get("SLICER_LAB", ""))
     if token_file is not None:
         context = replace(context, token=None)
     return replace(context, **given)  # type: ignore[arg-type]
 
 
-def _from_files(path: Path, name: str | None, running: tuple[Context, ...]) -> Context:
+def _from_files(path: Path, name: str | None, running: tuple[Context, ...], lab: str) -> Context:
     config = load(path)
     wanted = name or (config.current if config else None)
     if wanted is not None:
@@ -178,7 +183,7 @@ def _from_files(path: Path, name: str | None, running: tuple[Context, ...]) -> C
                 return context
         names = ", ".join(context.name for context in known) or "none"
         raise cured(NotFoundError(f"there is no context {wanted!r}; known are: {names}"), "slicectl config view")
-    known = (config.contexts if config else ()) or running
+    known = (config.contexts if config else ()) or _hub_of_lab(running, lab)
     return _only(known, path)
 
 

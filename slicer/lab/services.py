@@ -89,16 +89,27 @@ def environment() -> dict[str, str]:
 
 
 def write_context(layout: Layout) -> None:
-    """Write `slicectl.yaml`: where the hub is, and the namespace from which it can be reached."""
+    """Write `slicectl.yaml`: where hub and members are, and the namespace from which they can be reached."""
     hub, internet = layout.machine(Role.HUB.value), layout.machine(Role.INTERNET.value)
-    source = layout.directory_of(hub) / "state" / "controller"
     for name in ("ca.pem", "admin.token"):
-        state.replace(layout.directory / name, (source / name).read_text())
+        state.replace(layout.directory / name, (_credentials(layout, hub) / name).read_text())
     netns = f"/proc/{machines.require(layout.directory_of(internet)).pid}/ns/net"
-    context = {"server": hub.url, "ca": layout.directory / "ca.pem", "token-file": layout.directory / "admin.token"}
-    lines = [f"current-context: {layout.name}", "contexts:", f"- name: {layout.name}"]
-    lines += [f"  {key}: {value}" for key, value in {**context, "netns": netns}.items()]
+    lines = [f"current-context: {layout.name}", "contexts:"]
+    lines += _render_context(layout.name, hub, layout.directory, netns)
+    for cluster in layout.clusters:
+        member = layout.of_cluster(cluster)[0]
+        lines += _render_context(f"{layout.name}/{cluster}", member, _credentials(layout, member), netns)
     state.replace(layout.directory / "slicectl.yaml", "\n".join(lines) + "\n")
+
+
+def _credentials(layout: Layout, controller: Machine) -> Path:
+    """Where a controller has its CA and its administrator's token."""
+    return layout.directory_of(controller) / "state" / "controller"
+
+
+def _render_context(name: str, controller: Machine, credentials: Path, netns: str) -> list[str]:
+    context = {"server": controller.url, "ca": credentials / "ca.pem", "token-file": credentials / "admin.token"}
+    return [f"- name: {name}", *(f"  {key}: {value}" for key, value in {**context, "netns": netns}.items())]
 
 
 def _join_cluster(layout: Layout, hub: Machine, control: Machine) -> None:

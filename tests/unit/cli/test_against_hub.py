@@ -212,6 +212,8 @@ def test_a_ping_without_an_agent_times_out(hub: Hub) -> None:
         (("create-slice", "x", "-f", "/nonexistent"), 2, "cannot read a slice from /nonexistent", "--help"),
         (("create-slice", "x", "-f", "/dev/null", "-p", "10.1.0.0/16"), 2, "--filename stands alone", "--help"),
         (("delete-slice", "x", "--yes"), 4, "there is no slice 'x'", "slicectl get slices"),
+        (("delete-node", "n1", "--yes"), 2, "node 'n1' is not CLUSTER/NODE", "slicectl get nodes"),
+        (("delete-node", "a/n1", "--yes"), 4, "/v1/nodes/a/n1", "at the member of their cluster (a)"),
         (("qos", "set", "x"), 2, "give at least one of", "slicectl qos set --help"),
         (("qos", "set", "x", "--ceiling", "1"), 2, "ceiling_bps 1 is not between", "slicectl qos set --help"),
         (("qos", "set", "x", "--ceiling", "1M"), 4, "there is no slice 'x'", "slicectl get slices"),

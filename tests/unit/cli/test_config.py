@@ -134,6 +134,30 @@ def test_two_labs_are_a_question(tmp_path: Path) -> None:
     assert choose(written(tmp_path / "c.yaml"), name="lab2", lab_root=tmp_path).name == "lab2"
 
 
+def test_slicer_lab_says_which_of_several_labs(tmp_path: Path) -> None:
+    """As for the lab's own commands; a file, a name that does not run and --context go before it."""
+    lab(tmp_path, "lab1")
+    lab(tmp_path, "lab2")
+    home = {"HOME": str(tmp_path)}
+
+    assert choose({**home, "SLICER_LAB": "lab2"}, lab_root=tmp_path).name == "lab2"
+    assert choose({**home, "SLICER_LAB": "lab2"}, name="lab1", lab_root=tmp_path).name == "lab1"
+    assert choose({**written(tmp_path / "c.yaml"), "SLICER_LAB": "lab2"}, lab_root=tmp_path).name == "one"
+    with pytest.raises(InvalidError, match="several contexts are possible: lab1, lab2"):
+        choose({**home, "SLICER_LAB": "lab3"}, lab_root=tmp_path)
+
+
+def test_a_labs_members_are_no_question(tmp_path: Path) -> None:
+    """Commands go to the hub unless a member is named."""
+    lab(tmp_path, "lab1")
+    path = tmp_path / "lab1" / "slicectl.yaml"
+    path.write_text(path.read_text() + "- name: lab1/a\n  server: https://198.18.1.10:8443\n")
+    home = {"HOME": str(tmp_path)}
+
+    assert choose(home, lab_root=tmp_path).name == "lab1"
+    assert choose(home, name="lab1/a", lab_root=tmp_path).server == "https://198.18.1.10:8443"
+
+
 def test_nothing_at_all_says_what_to_do(tmp_path: Path) -> None:
     """The error names the file that was looked for and both ways out."""
     with pytest.raises(NotFoundError, match=f"there is no {tmp_path}/.config/slicer/config.yaml") as refused:
