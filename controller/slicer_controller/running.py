@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from slicer.client.identity import Identity
 from slicer.model.clusters import Cluster
-from slicer.model.errors import UnavailableError
+from slicer.model.errors import StaleError, UnavailableError
 from slicer.model.names import Prefix
 from slicer_controller.access import Door, load_admin_token
 from slicer_controller.api.app import make_app
@@ -28,6 +28,7 @@ from slicer_controller.store.sqlite import SqliteStore
 from slicer_controller.upstream import Upstream
 
 log = logging.getLogger(__name__)
+GATHER_S = 0.05
 RETRY_S = 1.0
 """After something that could not be stored."""
 TIDY_S = 30.0
@@ -56,6 +57,8 @@ class Controller:
         platform: Platform | None = None,
     ) -> None:
         self._roles, self._directory, self._clock, self._platform = roles, directory, clock, platform
+        self._said: set[str] = set()
+        """What the last round could not do; said once."""
         self._loop, self._again = asyncio.get_running_loop(), asyncio.Event()
         self._hosts = {host, str(urlsplit(advertise).hostname), "localhost", "127.0.0.1", "::1", *hosts}
         self._hosts = (self._hosts | (platform.hosts if platform else frozenset())) - {"0.0.0.0", "::"}
@@ -120,6 +123,9 @@ class Controller:
             while not self._closing.is_set():
                 self._again.clear()
                 self._reconcile_once()
+                if self._platform is not None:
+                    # Pods and objects change in bursts, and one look answers them all.
+                    await asyncio.sleep(GATHER_S)
                 try:
                     await asyncio.wait_for(self._again.wait(), TIDY_S)
                 except TimeoutError:
@@ -127,17 +133,21 @@ class Controller:
 
     def _reconcile_once(self) -> None:
         """Each part on its own: one that fails now keeps no other from its work."""
+        waiting: set[str] = set()
         with self._store.batch():
             for part in self._parts():
                 try:
                     part()
-                except UnavailableError as error:
-                    # The store or the API server is away: what needs it waits, and the rest goes on.
-                    log.warning("not done yet", extra={"error": error.message})
+                except (UnavailableError, StaleError) as error:
+                    # The store or the API server is away, or was quicker: what needs it waits, and the rest goes on.
+                    if error.message not in self._said:
+                        log.warning("not done yet", extra={"error": error.message})
+                    waiting.add(error.message)
                     self._loop.call_later(RETRY_S, self._again.set)
                 except Exception:
                     # The loop must outlive a mistake: the next change may be the one that mends it.
                     log.exception("reconcile failed")
+        self._said = waiting
 
     def _parts(self) -> Iterator[Callable[[], None]]:
         if self._platform is not None:

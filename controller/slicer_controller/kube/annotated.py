@@ -28,6 +28,7 @@ from slicer_controller.kube.pods import (
     connected,
     is_over,
     live_memberships,
+    living_paths,
     namespace_memberships,
     needed_networks,
     render_attachments,
@@ -78,9 +79,10 @@ class Annotated:
             if text_ is not None and place not in attached:
                 self._annotate(place, None)
         self._annotated = {place: text for place, text in self._annotated.items() if place in attached}
-        for place, pod in known.items():
-            if pod["spec"]["gated"] and not is_over(pod):
-                self._gate(pod, connected(pod, attached.get(place, ()), self._state.documents))
+        gated = {place: pod for place, pod in known.items() if pod["spec"]["gated"] and not is_over(pod)}
+        paths = living_paths(self._state.documents) if gated else ()
+        for place, pod in gated.items():
+            self._gate(pod, connected(pod, attached.get(place, ()), self._state.documents, paths))
 
     def close(self) -> None:
         """Write what is left, if that goes quickly."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from slicer.model.clusters import Cluster
 from slicer.model.documents import Document, key_of, of_kind
-from slicer.model.errors import ConflictError, InvalidError, SlicerError, UnavailableError
+from slicer.model.errors import ConflictError, InvalidError, SlicerError, StaleError, UnavailableError
 from slicer.model.slices import Membership, SliceState
 from slicer.plan import validation
 from slicer_controller.api.collections import COLLECTIONS, Collection
@@ -41,13 +41,13 @@ class Declared:
         """Why what an object declares now does not hold; objects that are not in here hold."""
 
     def reconcile(self) -> None:
-        """Look at every object. UnavailableError at the end if the API server did not take something."""
-        away: UnavailableError | None = None
+        """Look at every object. UnavailableError or StaleError at the end if something was not taken."""
+        away: SlicerError | None = None
         for kind, take in self._kinds().items():
             for object_ in self._objects.all(kind.plural):
                 try:
                     self._look(kind, object_, take)
-                except UnavailableError as error:
+                except (UnavailableError, StaleError) as error:
                     away = error
         self._forget_memberships()
         if away is not None:
@@ -73,7 +73,8 @@ class Declared:
             else:
                 take(object_)
             self.refused.pop(identity, None)
-        except UnavailableError:
+        except (UnavailableError, StaleError):
+            # Not the object's fault: looked at again soon.
             raise
         except SlicerError as error:
             before = self.refused.get(identity)

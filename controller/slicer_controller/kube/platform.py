@@ -69,7 +69,9 @@ class KubernetesPlatform:
         place = Place(
             namespace=setting.namespace, name=MANAGER, identity=f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         )
-        self._lease = Lease(self._api, place, timing=setting.timing)
+        # A connection of its own: what goes wrong with other requests must not keep it from renewing.
+        self._lease_api = Api(self._configuration)
+        self._lease = Lease(self._lease_api, place, timing=setting.timing)
         self._networks = Networks(self._api, self._objects, clock)
         self._annotated: Annotated | None = None
         self._nodes: Nodes | None = None
@@ -133,6 +135,9 @@ class KubernetesPlatform:
 
     def take_in(self) -> None:
         """See `Platform`."""
+        if not self._lease.held:
+            # No request is even tried: the loop must not stand still for an API server that does not answer.
+            raise UnavailableError("the lease is not held: what users declare waits")
         if self._declared is not None:
             self._declared.reconcile()
         if self._annotated is not None:
@@ -146,7 +151,7 @@ class KubernetesPlatform:
             self._statuses.look()
         if self._annotated is not None:
             self._annotated.tell()
-        if self._clock() - self._kept_at_s > KEEP_S:
+        if self._lease.held and self._clock() - self._kept_at_s > KEEP_S:
             self.keep_files()
             if self._annotated is not None:
                 fill_ca(self._api, self._ca)
@@ -181,6 +186,7 @@ class KubernetesPlatform:
         if self._annotated is not None:
             self._annotated.close()
         self._lease.release()
+        self._lease_api.close()
         self._api.close()
 
     def _watched(self) -> list[Watched]:

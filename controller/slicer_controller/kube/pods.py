@@ -8,7 +8,7 @@ slicer.io/slices on a pod that went through the webhook       the Multus annotat
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +40,8 @@ GATE = "slicer.io/readiness-gate"
 """Annotation `"true"`: the webhook adds that gate."""
 _FINISHED = frozenset({"Succeeded", "Failed"})
 Json = dict[str, Any]
+Path = tuple[str, str, str]
+"""(slice, cluster, node)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,27 +190,31 @@ def attachments_by_pod(documents: Documents, cluster: str) -> dict[tuple[str, st
     return found
 
 
-def connected(pod: Json, attachments: Sequence[Attachment], documents: Documents) -> Condition:
-    """Whether the pod is attached to all that it asks for, and packets pass from its node."""
+def living_paths(documents: Documents) -> frozenset[Path]:
+    """From where packets pass to another cluster."""
+    return frozenset((one.slice, one.cluster, one.node) for one in of_kind(documents, PathHealth) if one.up)
+
+
+def connected(pod: Json, attachments: Sequence[Attachment], documents: Documents, paths: Collection[Path]) -> Condition:
+    """Whether the pod is attached to all that it asks for, and packets pass from its node (`living_paths`)."""
     up = {one.slice: one for one in attachments if one.state is AttachmentState.ATTACHED}
     missing = sorted(slices_of(pod) - up.keys())
     if missing or not up:
         message = f"not attached to slice {', '.join(missing)}" if missing else "not attached to any slice"
         return Condition(type=CONNECTED, status=False, reason="NotAttached", message=message)
     for name, one in sorted(up.items()):
-        if not _passes(one, documents):
+        if not _passes(one, documents, paths):
             message = f"no packet has passed from node {one.node} over slice {name} yet"
             return Condition(type=CONNECTED, status=False, reason="NoPath", message=message)
     return Condition(type=CONNECTED, status=True, reason="Connected")
 
 
-def _passes(attachment: Attachment, documents: Documents) -> bool:
+def _passes(attachment: Attachment, documents: Documents, paths: Collection[Path]) -> bool:
     """A slice of one cluster needs no path; otherwise the node has measured one to another cluster."""
     state = documents.get(f"slice/{attachment.slice}")
     if not isinstance(state, SliceState) or set(clusters_of(state, documents)) <= {attachment.cluster}:
         return True
-    place = (attachment.slice, attachment.cluster, attachment.node)
-    return any(p.up and (p.slice, p.cluster, p.node) == place for p in of_kind(documents, PathHealth))
+    return (attachment.slice, attachment.cluster, attachment.node) in paths
 
 
 def _by_multus(annotations: Json, namespace: str, who: str) -> set[str]:

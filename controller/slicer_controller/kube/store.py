@@ -93,6 +93,7 @@ class KubernetesStore:
             check_expected(key, before, expected)
             revision = self._next_revision()
             if self._rules.durability(key) is Durability.NOW:
+                self._check_leading()
                 self._rules.declare(key, json.loads(text))
                 self._write_now(key, json.loads(text))
             created = before.created_at_s if before else self._clock()
@@ -110,6 +111,7 @@ class KubernetesStore:
                 return None
             revision = self._next_revision()
             if self._rules.durability(key) is Durability.NOW:
+                self._check_leading()
                 self._rules.retire(key)
                 self._remove_now(key)
                 self._rules.withdraw(key)
@@ -179,7 +181,6 @@ class KubernetesStore:
             raise UnavailableError("this controller does not lead any more: another one writes now")
 
     def _write_now(self, key: str, value: Any) -> None:
-        self._check_leading()
         try:
             made = self._send(key, value)
         except (StaleError, NotFoundError) as error:
@@ -194,7 +195,6 @@ class KubernetesStore:
         return self._api.create(RECORD.path(namespace=self._namespace), body)
 
     def _remove_now(self, key: str) -> None:
-        self._check_leading()
         try:
             self._api.delete(self._path(key), version=self._versions.get(key, ""))
         except StaleError as error:

@@ -45,15 +45,16 @@ class Webhook:
 
     async def _decide(self, asked: Json) -> Json:
         # The object of a request for creation has no namespace of its own if the manifest has none.
-        pod = {**asked["object"], "metadata": {**asked["object"].get("metadata", {}), "namespace": asked["namespace"]}}
+        namespace = str(asked.get("namespace", ""))
+        pod = {**asked["object"], "metadata": {**asked["object"].get("metadata", {}), "namespace": namespace}}
         try:
             expanded = expand_pod(pod)
             wanted = sorted(slices_of(expanded))
             for slice_ in wanted:
-                check_pod(pod_name(pod), slice_, asked["namespace"], self._cluster, self._documents)
+                check_pod(pod_name(pod), slice_, namespace, self._cluster, self._documents)
         except SlicerError as error:
             return {"allowed": False, "status": {"code": 403, "reason": error.reason, "message": error.message}}
-        warnings = [] if asked.get("dryRun") else await self._provide_all(asked["namespace"], wanted)
+        warnings = [] if asked.get("dryRun") else await self._provide_all(namespace, wanted)
         return {"allowed": True, **_patch(asked["object"], expanded), **({"warnings": warnings} if warnings else {})}
 
     async def _provide_all(self, namespace: str, slices: list[str]) -> list[str]:
