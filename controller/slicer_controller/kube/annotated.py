@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from slicer.model.attachments import AddressWish
 from slicer.model.documents import key_of, of_kind
 from slicer.model.errors import NotFoundError, SlicerError
 from slicer.model.slices import Membership
@@ -24,6 +25,7 @@ from slicer_controller.kube.networks import Networks
 from slicer_controller.kube.objects import Objects
 from slicer_controller.kube.pods import (
     ATTACHMENTS,
+    address_wishes,
     attachments_by_pod,
     connected,
     is_over,
@@ -64,6 +66,7 @@ class Annotated:
             ours = member.declared_in == self._context.cluster
             if ours and member.name.startswith((POD_PREFIX, NAMESPACE_PREFIX)) and member.name not in wanted:
                 self._state.delete(key_of(member))
+        self._wish()
         self._networks.reconcile(needed_networks(self._objects.all(PODS)))
 
     def tell(self) -> None:
@@ -112,6 +115,20 @@ class Annotated:
                 self._told[identity] = error.message
                 condition = {"type": "Join", "status": "False", "reason": error.reason, "message": error.message}
                 write_event(self._api, object_, condition)
+
+    def _wish(self) -> None:
+        """Fixed addresses of pods: said before their nodes ask for them."""
+        cluster = self._context.cluster
+        pods = [one for one in self._asking() if one["kind"] == "Pod"]
+        wanted = {key_of(wish): wish for pod in pods for wish in address_wishes(pod, cluster)}
+        for key, wish in wanted.items():
+            if f"slice/{wish.slice}" in self._state.documents:
+                self._state.put(wish)
+            else:
+                self._state.delete(key)
+        for wish in of_kind(self._state.documents, AddressWish):
+            if (wish.cluster, wish.node) == (cluster, "") and key_of(wish) not in wanted:
+                self._state.delete(key_of(wish))
 
     def _annotate(self, place: tuple[str, str], text: str | None) -> None:
         self._annotated[place] = text or ""

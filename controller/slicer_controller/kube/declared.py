@@ -16,6 +16,7 @@ from slicer.model.documents import Document, key_of, of_kind
 from slicer.model.errors import ConflictError, InvalidError, SlicerError, StaleError, UnavailableError
 from slicer.model.slices import Membership, SliceState
 from slicer.plan import validation
+from slicer.plan.validation import DECLARED_PREFIX
 from slicer_controller.api.collections import COLLECTIONS, Collection
 from slicer_controller.context import Context
 from slicer_controller.kube.doors import Doors, profiles
@@ -139,7 +140,9 @@ class Declared:
         places = [place_of(one) for one in self._objects.all(MEMBERSHIP.plural)]
         there = {membership_name(cluster, namespace, name) for namespace, name in places}
         for member in of_kind(self._state.documents, Membership):
-            if member.declared_in == cluster and member.name not in there:
+            # Those of pods and namespaces are not ours to end (see annotated).
+            ours = member.declared_in == cluster and member.name.startswith(DECLARED_PREFIX)
+            if ours and member.name not in there:
                 self._state.delete(key_of(member))
 
 

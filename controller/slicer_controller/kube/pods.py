@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from slicer.client.codec import decode
-from slicer.model.attachments import Attachment, AttachmentState, PathHealth
+from slicer.model.attachments import AddressWish, Attachment, AttachmentState, PathHealth
 from slicer.model.documents import Documents, of_kind
 from slicer.model.errors import InvalidError
+from slicer.model.names import parse_address
 from slicer.model.slices import Membership, SliceState
 from slicer.plan.pods import (
     NETWORK_PREFIX,
@@ -160,6 +161,16 @@ def namespace_memberships(namespace: Json, cluster: str) -> list[Membership]:
     ]
 
 
+def address_wishes(pod: Json, cluster: str) -> list[AddressWish]:
+    """Fixed addresses that the pod asks Multus for, so that they are granted before it is attached."""
+    who = {"cluster": cluster, "namespace": pod_namespace(pod), "pod": pod["metadata"]["name"]}
+    return [
+        AddressWish(slice=name.removeprefix(NETWORK_PREFIX), addresses=tuple(addresses), **who)
+        for name, element in _networks(pod["metadata"].get("annotations") or {}, who["namespace"], pod_name(pod))
+        if (addresses := [parse_address("address", ip.partition("/")[0]) for ip in element.get("ips", [])])
+    ]
+
+
 def needed_networks(pods: Iterable[Json]) -> set[tuple[str, str]]:
     """(namespace, slice) for which a NetworkAttachmentDefinition has to be there."""
     return {(pod_namespace(pod), slice_) for pod in pods if not is_over(pod) for slice_ in slices_of(pod)}
@@ -218,10 +229,11 @@ def _passes(attachment: Attachment, documents: Documents, paths: Collection[Path
 
 
 def _by_multus(annotations: Json, namespace: str, who: str) -> set[str]:
-    return {name.removeprefix(NETWORK_PREFIX) for name in _networks(annotations, namespace, who)}
+    return {name.removeprefix(NETWORK_PREFIX) for name, _ in _networks(annotations, namespace, who)}
 
 
-def _networks(annotations: Json, namespace: str, who: str) -> Iterator[str]:
+def _networks(annotations: Json, namespace: str, who: str) -> Iterator[tuple[str, Json]]:
+    """Our networks in Multus' annotation, by name; nothing of one that cannot be read."""
     try:
         elements = parse_networks(annotations.get(NETWORKS, ""), who)
     except InvalidError:
@@ -230,4 +242,4 @@ def _networks(annotations: Json, namespace: str, who: str) -> Iterator[str]:
         name = str(element["name"])
         own = element.get("namespace", namespace) == namespace
         if own and name.startswith(NETWORK_PREFIX) and name == network_name(name.removeprefix(NETWORK_PREFIX)):
-            yield name
+            yield name, element

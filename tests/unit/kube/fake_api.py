@@ -69,6 +69,17 @@ class FakeApi:
             self._expect(before, patch)
             return self._change("merge", path, before, merge(before, patch))
 
+    def merge_by_key(self, path: str, patch: Json) -> Json:
+        """Conditions by type; everything else as `merge`."""
+        with self._lock:
+            before = self.get(path.removesuffix("/status"))
+            after = merge(before, patch)
+            if path.endswith("/status"):
+                kept = {one["type"]: one for one in before.get("status", {}).get("conditions", [])}
+                kept |= {one["type"]: one for one in patch["status"]["conditions"]}
+                after["status"]["conditions"] = list(kept.values())
+            return self._change("merge", path.removesuffix("/status"), before, after)
+
     def apply(self, path: str, body: Json, *, manager: str, force: bool = True) -> Json:
         assert manager
         assert force

@@ -14,6 +14,7 @@ from slicer.model.clusters import Cluster
 from slicer.model.errors import InvalidError, UnavailableError
 from slicer.model.slices import Slice, SliceState
 from slicer_controller.kube.pods import (
+    address_wishes,
     live_memberships,
     namespace_memberships,
     needed_networks,
@@ -97,6 +98,17 @@ def test_a_namespace_cannot_wish_addresses() -> None:
     with pytest.raises(InvalidError, match="needs one pod"):
         namespace_memberships(namespace, "a")
     assert slim_namespace({"metadata": {"name": "x"}}) is None
+
+
+def test_fixed_addresses_are_wished_for() -> None:
+    """Those that Multus will ask for, of our networks in the pod's own namespace."""
+    networks = '[{"name": "slicer-red", "ips": ["10.22.4.9/32", "fd22::9"]}, {"name": "macvlan", "ips": ["10.0.0.1"]}]'
+
+    (wish,) = address_wishes(pod({NETWORKS: networks}), "a")
+
+    assert (wish.slice, wish.cluster, wish.node, wish.namespace, wish.pod) == ("red", "a", "", "shop", "web-0")
+    assert [str(address) for address in wish.addresses] == ["10.22.4.9", "fd22::9"]
+    assert address_wishes(pod({NETWORKS: "slicer-red"}), "a") == []
 
 
 def test_networks_are_needed_by_pods_that_have_not_ended() -> None:

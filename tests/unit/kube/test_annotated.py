@@ -1,0 +1,149 @@
+"""Pods and namespaces over an API server in memory: what is taken in, what they are told, and what is left alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from slicer.model.attachments import PathHealth
+from slicer.model.clusters import Cluster
+from slicer_controller.kube.annotated import NAMESPACES, PODS, Annotated
+from slicer_controller.kube.naming import SLICE
+from slicer_controller.kube.networks import Networks
+from slicer_controller.kube.pods import slim_pod
+from tests.contract.conftest import attachment
+from tests.unit.kube.conftest import World
+
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def member(world: Any) -> Any:
+    """With slice red; `member.turn(pods)` is one turn of the loop with these pods."""
+    world.apply(SLICE, "red", {"prefixes": ["10.22.0.0/16"]})
+    world.turn()
+    networks = Networks(world.api, world.objects, lambda: world.now_s)
+    world.annotated = Annotated(world.context, world.api, world.objects, networks)
+
+    def turn(*pods: Json) -> None:
+        world.objects.replace(PODS, [one for pod in pods if (one := slim_pod(pod))])
+        world.objects.replace(NAMESPACES, [])
+        world.annotated.reconcile()
+        world.annotated.tell()
+        assert world.annotated._writer.flush(10)
+
+    world.turn = turn
+    yield world
+    world.annotated.close()
+
+
+def pod(world: Any, annotations: Json, *, gated: bool = False) -> Json:
+    """Pod shop/web-0 on n1, in the API server."""
+    path = "/api/v1/namespaces/shop/pods"
+    gates = [{"conditionType": "slicer.io/connected"}] if gated else []
+    body = {
+        "metadata": {"name": "web-0", "annotations": annotations},
+        "spec": {"nodeName": "n1", "readinessGates": gates},
+    }
+    found = world.api.find(f"{path}/web-0")
+    return found or world.api.create(path, {"apiVersion": "v1", "kind": "Pod", **body})
+
+
+def keys(world: Any, kind: str) -> list[str]:
+    return [key for key in world.state.documents if key.startswith(f"{kind}/")]
+
+
+def test_nothing_is_ended_before_everything_was_listed(member: Any) -> None:
+    """A controller that has just started knows no pods yet, and that means nothing."""
+    asking = pod(member, {"slicer.io/slices": "red"})
+    member.turn(asking)
+    assert len(keys(member, "membership")) == 1
+
+    member.objects.synced.clear()
+    member.objects.replace(NAMESPACES, [])
+    member.annotated.reconcile()
+    assert len(keys(member, "membership")) == 1
+
+    member.turn()
+    assert keys(member, "membership") == []
+
+
+def test_looking_at_other_objects_ends_no_membership(member: Any) -> None:
+    """Those of pods are not SliceMemberships': the loop turns, and nothing is written, not even for a moment."""
+    asking = pod(member, {"slicer.io/slices": "red"})
+    member.turn(asking)
+    before, revision = keys(member, "membership"), member.store.revision
+
+    World.turn(member)
+    member.turn(asking)
+
+    assert keys(member, "membership") == before != []
+    assert member.store.revision == revision
+
+
+def test_a_fixed_address_is_wished_as_long_as_the_pod_is_there(member: Any) -> None:
+    """The wish is the member's own (no node), and goes with the pod."""
+    asking = pod(member, {NETWORKS: '[{"name": "slicer-red", "ips": ["10.22.4.9"]}]'})
+
+    member.turn(asking)
+    assert keys(member, "wish") == ["wish/red/a/-/shop/web-0"]
+
+    member.turn()
+    assert keys(member, "wish") == []
+
+
+def test_a_refusal_is_told_once(member: Any) -> None:
+    """An event on the pod; looking again says nothing new."""
+    asking = pod(member, {"slicer.io/slices": "nowhere"})
+
+    for _ in range(3):
+        member.turn(asking)
+
+    events = [path for verb, path in member.api.writes if verb == "create" and "/events/" in path]
+    assert len(events) == 1
+    assert "which does not exist" in member.api.get(events[0])["note"]
+    assert keys(member, "membership") == []
+
+
+def test_a_pod_is_told_what_it_has_and_only_when_that_changes(member: Any) -> None:
+    """One write for an attachment, none for looking again, one for its end; other pods are not touched."""
+    asking = pod(member, {NETWORKS: "slicer-red"}, gated=True)
+    member.state.put(attachment("a", "n1", "web-0", "10.22.4.5"))
+    member.turn(asking)
+    path = "/api/v1/namespaces/shop/pods/web-0"
+    told = json.loads(member.api.get(path)["metadata"]["annotations"]["slicer.io/attachments"])
+    assert (told[0]["slice"], told[0]["ips"], told[0]["state"]) == ("red", ["10.22.4.5"], "attached")
+    assert member.api.get(path)["status"]["conditions"][0]["status"] == "True"
+
+    before = len(member.api.writes)
+    member.turn(member.api.get(path))
+    assert len(member.api.writes) == before
+
+    member.state.delete("attachment/a/n1/c-web-0/net1")
+    member.turn(member.api.get(path))
+    assert "slicer.io/attachments" not in member.api.get(path)["metadata"]["annotations"]
+    assert member.api.get(path)["status"]["conditions"][0]["reason"] == "NotAttached"
+
+
+def test_the_gate_waits_for_a_packet_between_clusters(member: Any) -> None:
+    """With another cluster in the slice: attached is not enough, a path that its node measured is."""
+    asking = pod(member, {NETWORKS: "slicer-red"}, gated=True)
+    member.state.put(Cluster(name="b"))
+    member.state.put(attachment("a", "n1", "web-0", "10.22.4.5"))
+    path = "/api/v1/namespaces/shop/pods/web-0"
+
+    def reason() -> str:
+        member.turn(member.api.find(path) or asking)
+        return str(member.api.get(path)["status"]["conditions"][0]["reason"])
+
+    assert reason() == "NoPath"
+    other = {"slice": "red", "cluster": "a", "remote_cluster": "b"}
+    member.state.put(PathHealth(**other, node="n2", up=True))
+    assert reason() == "NoPath"
+    member.state.put(PathHealth(**other, node="n1", up=False))
+    assert reason() == "NoPath"
+    member.state.put(PathHealth(**other, node="n1", up=True))
+    assert reason() == "Connected"
