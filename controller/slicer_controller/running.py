@@ -79,9 +79,7 @@ class Controller:
         self._member = Member(self._state, cluster, clock, outside) if "member" in roles else None
         self._own = Cluster(name=cluster, cidrs=cidrs) if len(roles) == 2 else None
         self._authority = self._context.authority
-        certificate, key = self._authority.serve_as(self._hosts)
-        app = make_app(self._context, platform.routes(self._context) if platform else None)
-        self._server: Server = make_server(app, host, port, certificate=certificate, key=key, ca=self._authority.path)
+        self._server = self._make_server(host, port)
 
     def stop(self) -> None:
         """Let `run` return soon: streams end, the last writes are on disk."""
@@ -174,6 +172,11 @@ class Controller:
     def is_ready(self) -> bool:
         """Whether views can be served."""
         return self._upstream is None or self._upstream.synced
+
+    def _make_server(self, host: str, port: int) -> Server:
+        certificate, key = self._authority.serve_as(self._hosts)
+        app = make_app(self._context, self._platform.routes(self._context) if self._platform else None)
+        return make_server(app, host, port, certificate=certificate, key=key, ca=self._authority.path)
 
     def _make_upstream(self, identity: Identity | None, cidrs: tuple[Prefix, ...]) -> Upstream | None:
         if identity is None:
