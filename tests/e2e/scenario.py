@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,8 @@ PATIENCE_S = 60.0
 """Worlds differ in speed; nothing is asserted about time but that it ends."""
 
 Json = dict[str, Any]
+FAILURES = (AssertionError, SlicerError, ToolError)
+"""How steps fail, in either world."""
 
 
 class World(Protocol):
@@ -71,6 +74,7 @@ class Play:
     number: int
     slices: list[str] = field(default_factory=list)
     exports: list[tuple[str, str]] = field(default_factory=list)
+    stopped: list[tuple[str, str]] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -130,8 +134,11 @@ def run_scenario(scenario: Scenario, steps: Sequence[Step], play: Play, show: Ca
             started = time.monotonic()
             _run_line(f"{scenario.name}.txt:{number}: {line}", line, steps, play)
             show(f"{time.monotonic() - started:5.1f} s  {line}")
-    finally:
-        _clean(play)
+    except BaseException:
+        with suppress(*FAILURES):  # what failed first is what to look at
+            _clean(play)
+        raise
+    _clean(play)
 
 
 def find_step(line: str, steps: Sequence[Step]) -> tuple[Step, Mapping[str, str]]:
@@ -156,7 +163,7 @@ def _run_line(where: str, line: str, steps: Sequence[Step], play: Play) -> None:
     while True:
         try:
             holds, seen = step.do(play, **groups)
-        except AssertionError as error:
+        except FAILURES as error:
             holds, seen = False, str(error)
         if holds:
             return
@@ -176,7 +183,7 @@ def _run_refused(where: str, line: str, steps: Sequence[Step], play: Play) -> No
 def _refusal(do: Callable[[], object]) -> str | None:
     try:
         do()
-    except (AssertionError, SlicerError, ToolError) as error:
+    except FAILURES as error:
         return str(error)
     return None
 
@@ -190,6 +197,8 @@ def step_text(line: str) -> str:
 
 
 def _clean(play: Play) -> None:
+    for part, where in play.stopped:
+        play.world.strike("start", part, where)
     for slice_, name in play.exports:
         play.world.slicectl("unexport", slice_, name, "--namespace", play.namespace)
     play.world.cleanup(play.namespace)

@@ -99,7 +99,12 @@ def namespace_leaves(play: Play, slice_: str, cluster: str) -> None:
 
 @step(r"(?P<verb>kill|stop|start) (?P<part>[a-z-]+)( on (?P<where>[a-z0-9-]+))?")
 def strike(play: Play, verb: str, part: str, where: str | None) -> None:
-    play.world.strike(verb, part, where or "")
+    what = (part, where or "")
+    play.world.strike(verb, *what)
+    if verb == "stop":
+        play.stopped.append(what)
+    elif what in play.stopped:
+        play.stopped.remove(what)
 
 
 @step(r"remember <where>")
@@ -204,7 +209,9 @@ def like(play: Play, where: str, other: str) -> Seen:
 def network_status(play: Play, where: str, count: str) -> Seen:
     """Multus' annotation names exactly the pod's interfaces, with their addresses and MACs."""
     cluster, _, app = where.partition("/")
-    status = play.world.network_statuses(cluster, play.namespace, app)[0]
+    statuses = play.world.network_statuses(cluster, play.namespace, app)
+    assert statuses, f"{where} has no running pod"
+    status = statuses[0]
     told = {each["interface"]: sorted(each.get("ips", [])) for each in status}
     return len(status) == int(count) and told == addresses(play, where), status
 
