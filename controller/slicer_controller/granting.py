@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 from slicer.client.codec import decode
 from slicer.model.attachments import AddressGrant, AddressWish, AddressYield, Attachment
 from slicer.model.clusters import ClusterBlocks, NodeBlocks
-from slicer.model.documents import key_of, of_kind
+from slicer.model.documents import key_of
 from slicer.model.names import Prefix
 from slicer.model.slices import Membership, SliceState
 from slicer.plan.allocation import RESERVE_S, REST_S, Reservation, live
-from slicer.plan.grants import Claims, plan_grants, vacant_grants
+from slicer.plan.grants import Claims, plan_grants
 from slicer_controller.state import State
 
+_KINDS = (NodeBlocks, AddressWish, Membership, Attachment, AddressYield)
 log = logging.getLogger(__name__)
 ENDING_S = 30.0
 """So long before its end a grant is not to be used any more, so that no node's pod starts with it at that moment."""
@@ -36,31 +38,33 @@ class Granting:
         wanted: dict[str, AddressGrant] = {}
         vacant: set[str] = set()
         for claims in self._claims(slices):
-            vacant |= vacant_grants(claims)
-            wanted |= {key_of(grant): grant for grant in plan_grants(claims)}
+            grants, unused = plan_grants(claims)
+            vacant |= unused
+            wanted |= {key_of(grant): grant for grant in grants}
         for grant in wanted.values():
             self._state.put(grant)
         for grant in self._held():
             if key_of(grant) not in wanted:
                 self._state.delete(key_of(grant))
                 log.info("addresses released", extra={"pod": f"{grant.namespace}/{grant.pod}", "slice": grant.slice})
-        self._note(vacant & wanted.keys())
+        self._note(vacant)
 
     def _claims(self, slices: Iterable[SliceState]) -> list[Claims]:
         documents = self._state.documents
+        of = self._by_kind()
         expired, ending = self._ending()
         everywhere = Claims(
             slice="",
             cluster=self._cluster,
             blocks=(),
-            nodes=tuple(of_kind(documents, NodeBlocks)),
+            nodes=tuple(of[NodeBlocks]),
             held=tuple(self._held()),
             expired=expired,
             ending=ending,
-            wishes=tuple(of_kind(documents, AddressWish)),
-            memberships=tuple(of_kind(documents, Membership)),
-            attachments=self._attachments(),
-            yields=tuple(of_kind(documents, AddressYield)),
+            wishes=tuple(of[AddressWish]),
+            memberships=tuple(of[Membership]),
+            attachments=self._by_age(of[Attachment]),
+            yields=tuple(of[AddressYield]),
         )
         blocks = {state.spec.name: documents.get(f"block/{state.spec.name}/{self._cluster}") for state in slices}
         return [
@@ -69,12 +73,21 @@ class Granting:
             if isinstance(given, ClusterBlocks)
         ]
 
-    def _held(self) -> list[AddressGrant]:
-        return [grant for grant in of_kind(self._state.documents, AddressGrant) if grant.cluster == self._cluster]
+    def _by_kind(self) -> dict[type, list[Any]]:
+        """What grants depend on, read in one pass: it is looked at after every change. The order does not matter."""
+        found: dict[type, list[Any]] = {kind: [] for kind in _KINDS}
+        for value in self._state.documents.values():
+            if type(value) in found:
+                found[type(value)].append(value)
+        return found
 
-    def _attachments(self) -> tuple[Attachment, ...]:
+    def _held(self) -> list[AddressGrant]:
+        values = self._state.documents.values()
+        return [v for v in values if isinstance(v, AddressGrant) and v.cluster == self._cluster]
+
+    def _by_age(self, attachments: Iterable[Attachment]) -> tuple[Attachment, ...]:
         """Oldest first where it matters: a pod that two nodes say they have is where it came to last."""
-        mine = [a for a in of_kind(self._state.documents, Attachment) if a.cluster == self._cluster]
+        mine = [a for a in attachments if a.cluster == self._cluster]
         nodes: dict[tuple[str, str], set[str]] = {}
         for attachment in mine:
             nodes.setdefault((attachment.namespace, attachment.pod), set()).add(attachment.node)

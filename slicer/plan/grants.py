@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_network
 from typing import TypeVar
 
 from slicer.model.attachments import AddressGrant, AddressWish, AddressYield, Attachment, AttachmentState
@@ -76,14 +75,18 @@ class _Books:
                 for address in attachment.addresses:
                     self.users.setdefault(address, []).append(attachment)
         self._nodes = self._own(claims.nodes)
-        self._homes = {block: node.node for node in self._nodes for block in node.blocks}
-        self._lengths = {(block.version, block.prefixlen) for block in self._homes}
+        blocks = [(block, node.node) for node in self._nodes for block in node.blocks]
+        self._homes = {(block.version, _shift(block), int(block[0]) >> _shift(block)): name for block, name in blocks}
+        self._shifts = sorted({(version, shift) for version, shift, _ in self._homes})
         self._routers = {router for node in self._nodes for router in node.router_addresses()}
         self.yielded = {(one.node, address) for one in self._own(claims.yields) for address in one.addresses}
 
     def pods(self) -> list[Who]:
-        """Everybody who could have a grant."""
-        return sorted({*self.held, *self.asked, *self._attachments})
+        """Everybody who could have a grant; most pods have what their node gave them, and cannot."""
+        return sorted({*self.held, *self.asked, *(who for who, there in self._attachments.items() if self._any(there))})
+
+    def _any(self, attachments: Iterable[Attachment]) -> bool:
+        return any(is_stateful(a) or any(self.home(address) != a.node for address in a.addresses) for a in attachments)
 
     def placed(self, who: Who) -> list[Attachment]:
         """The pod's attachments on the node where it is; by interface."""
@@ -92,8 +95,11 @@ class _Books:
 
     def home(self, address: Address) -> str:
         """The node whose blocks have the address; empty if none has."""
-        blocks = (_block(address, length) for version, length in self._lengths if version == address.version)
-        return next((self._homes[block] for block in blocks if block in self._homes), "")
+        version, number = address.version, int(address)
+        for family, shift in self._shifts:
+            if family == version and (name := self._homes.get((version, shift, number >> shift))):
+                return name
+        return ""
 
     def is_grantable(self, address: Address) -> bool:
         """Whether the cluster may give it to a pod: it lies in the cluster's blocks and is no node's router address."""
@@ -114,8 +120,11 @@ class _Claim:
     """Nobody asks and nothing is attached: the grant only rests."""
 
 
-def plan_grants(claims: Claims) -> list[AddressGrant]:
-    """All grants of the slice in the cluster, by namespace and pod."""
+def plan_grants(claims: Claims) -> tuple[list[AddressGrant], set[str]]:
+    """All grants of the slice in the cluster, by namespace and pod; and the keys of those that are vacant.
+
+    A vacant grant is one that was held, that nobody asks for and no attachment has: it ends when it has rested enough.
+    """
     books = _Books(claims)
     wanted = {who: claim for who in books.pods() if (claim := _claim(who, books)).addresses}
     owners = _owners(wanted, books)
@@ -124,13 +133,8 @@ def plan_grants(claims: Claims) -> list[AddressGrant]:
         mine = tuple(address for address in claim.addresses if owners.get(address) == who)
         if mine:
             grants.append(_grant(who, mine, books, sticky=claim.sticky))
-    return grants
-
-
-def vacant_grants(claims: Claims) -> set[str]:
-    """Keys of the held grants that nobody asks for and no attachment has: they end when they have rested enough."""
-    books = _Books(claims)
-    return {key_of(grant) for who, grant in books.held.items() if _claim(who, books).vacant}
+    vacant = {who for who, claim in wanted.items() if claim.vacant}
+    return grants, {key_of(grant) for who, grant in books.held.items() if who in vacant}
 
 
 def is_stateful(attachment: Attachment) -> bool:
@@ -225,8 +229,9 @@ def _holder(who: Who, addresses: tuple[Address, ...], books: _Books) -> str:
     return ""
 
 
-def _block(address: Address, length: int) -> Prefix:
-    return ip_network((address, length), strict=False)
+def _shift(block: Prefix) -> int:
+    """How many bits of an address say which one of the block it is."""
+    return block.max_prefixlen - block.prefixlen
 
 
 def _unique(addresses: Iterable[Address]) -> tuple[Address, ...]:

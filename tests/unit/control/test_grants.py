@@ -10,7 +10,7 @@ import pytest
 from slicer.model.attachments import AddressGrant
 from slicer.model.documents import key_of
 from slicer.model.slices import Membership
-from slicer.plan.grants import STATEFUL_LABEL, Claims, plan_grants, router_clashes, vacant_grants
+from slicer.plan.grants import STATEFUL_LABEL, Claims, plan_grants, router_clashes
 from tests.unit.control.granting import (
     CLUSTER_BLOCK,
     FREE,
@@ -27,7 +27,7 @@ from tests.unit.control.granting import (
 def planned(**claims: Any) -> dict[str, AddressGrant]:
     """The grants, by pod."""
     whole = Claims(**{"slice": "red", "cluster": "a", "blocks": (CLUSTER_BLOCK,), "nodes": NODES, **claims})
-    return {one.pod: one for one in plan_grants(whole)}
+    return {one.pod: one for one in plan_grants(whole)[0]}
 
 
 def test_pods_with_addresses_of_their_own_node_need_no_grant():
@@ -145,13 +145,12 @@ def test_a_grant_rests_and_ends():
     held = grant("db", FREE)
     claims = Claims(slice="red", cluster="a", blocks=(CLUSTER_BLOCK,), nodes=NODES, held=(held,))
     key = key_of(held)
-    assert vacant_grants(claims) == {key}
-    assert plan_grants(claims) == [held]
-    (ending,) = plan_grants(replace(claims, ending=frozenset({key})))
+    assert plan_grants(claims) == ([held], {key})
+    ((ending,), _) = plan_grants(replace(claims, ending=frozenset({key})))
     assert not ending.ready
-    assert plan_grants(replace(claims, expired=frozenset({key}), ending=frozenset({key}))) == []
+    assert plan_grants(replace(claims, expired=frozenset({key}), ending=frozenset({key}))) == ([], set())
 
-    assert vacant_grants(replace(claims, wishes=(wish("db", FREE),))) == set()
+    assert plan_grants(replace(claims, wishes=(wish("db", FREE),))) == ([held], set())
 
 
 def test_a_resting_grant_goes_to_who_asks_unless_it_is_sticky():

@@ -14,7 +14,7 @@ from slicer.model.documents import Document, key_of
 from slicer.model.errors import ConflictError, ExhaustedError, SlicerError, UnavailableError
 from slicer.plan.attach import Situation
 from slicer.plan.granted import plan_yields
-from slicer.plan.grants import STATEFUL_LABEL, Claims, plan_grants, vacant_grants
+from slicer.plan.grants import STATEFUL_LABEL, Claims, plan_grants
 from tests.unit.control.granting import (
     BLOCKS,
     CLUSTER_BLOCK,
@@ -118,7 +118,7 @@ class World:
         )
 
     def grant(self, **more: Any) -> None:
-        found = {key_of(one): one for one in plan_grants(self.claims(**more))}
+        found = {key_of(one): one for one in plan_grants(self.claims(**more))[0]}
         if found != self.grants:
             self.grants = found
             for queue in self.views.values():
@@ -139,10 +139,10 @@ class World:
         for node in BLOCKS:
             self.tell(node)
         self.settle()
-        vacant = frozenset(vacant_grants(self.claims()))
+        vacant = frozenset(plan_grants(self.claims())[1])
         self.grant(ending=vacant)
         self.settle()
-        self.grant(expired=vacant & vacant_grants(self.claims()))
+        self.grant(expired=vacant & plan_grants(self.claims())[1])
 
     def check(self) -> None:
         """No address has two pods, and none is a node's own."""
