@@ -55,7 +55,7 @@ bench: setup-bench ## measure, and write docs/benchmarks (some minutes, wants a 
 bench-quick: setup-bench ## run every benchmark shortly to prove that it works; measures and writes nothing
 	$(BIN)/python -m tools.sandbox $(BIN)/python -m tests.bench.run --quick $(BENCH)
 
-bench-failover: ## measure only how long flows stand still when a gateway dies (20 minutes)
+bench-failover: ## measure only how long flows stand still when a gateway dies (an hour; FAILOVER_REPEATS=5 for less)
 	@$(MAKE) bench BENCH=failover
 
 docs: setup ## write the generated pages anew: benchmark tables

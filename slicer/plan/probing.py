@@ -17,6 +17,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cache
 from itertools import pairwise
 from typing import TypeVar
 
@@ -111,6 +112,7 @@ BROKEN_MAX = 64
 """Tunnels in one datagram: 768 bytes of it."""
 
 
+@cache
 def digest(cluster: str) -> bytes:
     """What stands for a cluster in a message."""
     return hashlib.sha256(cluster.encode()).digest()[:_DIGEST]
