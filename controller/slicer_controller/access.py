@@ -23,6 +23,7 @@ from slicer.model.attachments import (
     AddressYield,
     Attachment,
     EndpointSet,
+    LostCluster,
     PathHealth,
     PingResult,
     TunnelHealth,
@@ -37,7 +38,17 @@ from slicer_controller.store import Entry, Store
 
 TTL_MAX_S = 7 * 24 * 3600
 FORGET_S = 24 * 3600
-_AGENT_KINDS = (Node, Attachment, PathHealth, TunnelHealth, AddressDemand, AddressWish, AddressYield, PingResult)
+_AGENT_KINDS = (
+    Node,
+    Attachment,
+    PathHealth,
+    TunnelHealth,
+    LostCluster,
+    AddressDemand,
+    AddressWish,
+    AddressYield,
+    PingResult,
+)
 _MEMBER_KINDS = (*_AGENT_KINDS, Gateway, NodeBlocks, EndpointSet, AddressGrant)
 
 

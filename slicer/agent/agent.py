@@ -157,8 +157,9 @@ class Agent:
         self._report_bell.ring()
 
     def _on_health(self) -> None:
-        """The groups were changed at once; a reconcile agrees, and the tunnels are told."""
+        """The groups were changed at once; a reconcile agrees, and what is gone is told."""
         self._kernel_bell.ring()
+        self._report_bell.ring()
 
     def _view_or_none(self) -> Documents | None:
         return self._follower.view if self._follower.synced else None
@@ -214,6 +215,7 @@ class Agent:
             *with_waiting([a for a in attachments if a.state is AttachmentState.ATTACHED], self._pods.waiting),
             *self._prober.paths,
             *self._tunnels,
+            *self._health.gone(self._cluster, self._node),
             *plan_demands(self._service.attacher.situation()),
             *wishes,
             *self._service.attacher.yields(),

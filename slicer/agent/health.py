@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from slicer.agent import log
 from slicer.kernel.dataplane import DataPlane, Outcome
 from slicer.kernel.probe_sockets import LinkEvents, ProbeSocket, Sockets
-from slicer.model.attachments import TunnelHealth
+from slicer.model.attachments import LostCluster, TunnelHealth
 from slicer.model.documents import Documents
 from slicer.model.names import Address
 from slicer.plan.dataplane import Health, LocalState
@@ -131,6 +131,15 @@ class HealthProber:
             rtt_p99_us=found.rtt_p99_us,
             jitter_us=found.jitter_us,
             loss_percent=found.loss_percent,
+        )
+
+    def gone(self, cluster: str, node: str) -> tuple[LostCluster, ...]:
+        """What this node, where it is a gateway, has to say of clusters that nobody here reaches."""
+        carried = {number for number, _ in self._plan.slots}
+        return tuple(
+            LostCluster(cluster=cluster, node=node, tunnel_set=number, remote_cluster=remote)
+            for number, remote in sorted(self.health.gone)
+            if number in carried
         )
 
     def run_forever(self) -> None:

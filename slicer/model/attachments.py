@@ -149,6 +149,16 @@ class TunnelHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LostCluster:
+    """A gateway knows of no way to a remote cluster any more, its own or another gateway's; there while that is so."""
+
+    cluster: str
+    node: str
+    tunnel_set: int
+    remote_cluster: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AddressDemand:
     """A node (or a cluster: `node` empty) asks for another block: its blocks of this family are nearly used up."""
 

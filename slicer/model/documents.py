@@ -19,6 +19,7 @@ Nothing here is merged: one key has one author.
 | attachment | cluster, node, container, interface | Attachment | agent |
 | path | slice, cluster, node, remote cluster | PathHealth | agent |
 | tunnel | cluster, node, set, index, remote cluster | TunnelHealth | agent |
+| lost | cluster, node, set, remote cluster | LostCluster | agent |
 | demand | slice, cluster, node or `-`, version | AddressDemand | agent, member |
 | wish | slice, cluster, node or `-`, namespace, pod | AddressWish | agent, member |
 | grant | slice, cluster, namespace, pod | AddressGrant | member |
@@ -38,6 +39,7 @@ from slicer.model.attachments import (
     AddressYield,
     Attachment,
     EndpointSet,
+    LostCluster,
     PathHealth,
     Ping,
     PingResult,
@@ -62,6 +64,7 @@ Document = (
     | Attachment
     | PathHealth
     | TunnelHealth
+    | LostCluster
     | AddressDemand
     | AddressWish
     | AddressGrant
@@ -85,6 +88,7 @@ KINDS: Mapping[str, type[Document]] = {
     "attachment": Attachment,
     "path": PathHealth,
     "tunnel": TunnelHealth,
+    "lost": LostCluster,
     "demand": AddressDemand,
     "wish": AddressWish,
     "grant": AddressGrant,
@@ -137,6 +141,8 @@ def _parts(value: Document) -> tuple[object, ...]:
             return (value.slice, value.cluster, value.node, value.remote_cluster)
         case TunnelHealth():
             return (value.cluster, value.node, value.tunnel_set, value.index, value.remote_cluster)
+        case LostCluster():
+            return (value.cluster, value.node, value.tunnel_set, value.remote_cluster)
         case AddressDemand():
             return (value.slice, value.cluster, value.node or "-", value.version)
         case AddressWish():

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from slicer.model.attachments import AddressGrant, Attachment, AttachmentState, Endpoint, EndpointSet, Ping
+from slicer.model.attachments import (
+    AddressGrant,
+    Attachment,
+    AttachmentState,
+    Endpoint,
+    EndpointSet,
+    LostCluster,
+    Ping,
+)
 from slicer.model.clusters import Cluster, ClusterBlocks, Gateway, Node, NodeBlocks
 from slicer.model.documents import Document, Documents, of_kind
 from slicer.model.slices import Export, Membership, SliceState
@@ -147,7 +155,7 @@ def _for_zone(value: Document, scope: Scope) -> bool:
             return value.spec.name in scope.slices
         case Export() | EndpointSet():
             return value.slice in scope.slices
-        case Attachment():
+        case Attachment() | Gateway() | LostCluster():
             return value.cluster == scope.cluster
         case _:
             return False

@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from slicer.model.attachments import Attachment, AttachmentState, Endpoint, EndpointSet
+from slicer.model.attachments import Attachment, AttachmentState, Endpoint, EndpointSet, LostCluster
+from slicer.model.clusters import Gateway
 from slicer.model.documents import Documents, of_kind
 from slicer.model.errors import InvalidError
 from slicer.model.names import Address, Prefix, check_label
@@ -122,20 +123,25 @@ class _Sources:
 
     state: SliceState
     own_clusters: frozenset[str]
+    gone: frozenset[str] = NOBODY
+    """Clusters that no gateway of the own one reaches."""
     exports: dict[str, Export] = field(default_factory=dict)
     endpoints: dict[str, EndpointSet] = field(default_factory=dict)
 
     def same(self, other: _Sources) -> bool:
         """Whether both hold the same objects: views share the values that did not change."""
-        if self.state is not other.state or self.own_clusters != other.own_clusters:
+        if self.state is not other.state:
+            return False
+        if (self.own_clusters, self.gone) != (other.own_clusters, other.gone):
             return False
         pairs = ((self.exports, other.exports), (self.endpoints, other.endpoints))
         return all(a.keys() == b.keys() and all(a[key] is b[key] for key in a) for a, b in pairs)
 
 
 def _sources(documents: Documents, own_clusters: frozenset[str]) -> dict[str, _Sources]:
+    gone = _gone(documents)
     found = {
-        value.spec.name: _Sources(state=value, own_clusters=own_clusters)
+        value.spec.name: _Sources(state=value, own_clusters=own_clusters, gone=gone.get(value.tunnel_set, NOBODY))
         for value in documents.values()
         if isinstance(value, SliceState)
     }
@@ -145,6 +151,21 @@ def _sources(documents: Documents, own_clusters: frozenset[str]) -> dict[str, _S
         elif isinstance(value, EndpointSet) and value.slice in found:
             found[value.slice].endpoints[key] = value
     return found
+
+
+def _gone(documents: Documents) -> dict[int, frozenset[str]]:
+    """Clusters by tunnel set of which every gateway says that they are lost: one that is silent has not said it."""
+    carrying: dict[int, set[str]] = defaultdict(set)
+    saying: dict[tuple[int, str], set[str]] = defaultdict(set)
+    for value in documents.values():
+        if isinstance(value, Gateway):
+            carrying[value.tunnel_set].add(value.node)
+        elif isinstance(value, LostCluster):
+            saying[value.tunnel_set, value.remote_cluster].add(value.node)
+    return {
+        number: frozenset(cluster for (s, cluster), said in saying.items() if s == number and said >= nodes)
+        for number, nodes in carrying.items()
+    }
 
 
 def plan_zones(documents: Documents) -> ZoneSnapshot:
@@ -175,7 +196,8 @@ def _plan_zone(sources: _Sources) -> SliceZone:
     namespaces: dict[str, dict[str, Service]] = defaultdict(dict)
     pointers: dict[Address, list[Pointer]] = defaultdict(list)
     for _, export in sorted(sources.exports.items()):
-        counting = [s for s in sets[export.namespace, export.name] if _counts(sources.state, export, s.cluster)]
+        there = [s for s in sets[export.namespace, export.name] if s.cluster not in sources.gone]
+        counting = [s for s in there if _counts(sources.state, export, s.cluster)]
         service = _plan_service(sources, export, counting)
         namespaces[export.namespace][export.name] = service
         for host in service.hosts:

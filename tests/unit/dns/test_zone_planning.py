@@ -8,6 +8,8 @@ import ipaddress
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slicer.model.attachments import LostCluster
+from slicer.model.clusters import Gateway
 from slicer.plan.zones import ZonePlanner, ZoneSnapshot, plan_zones
 from tests.unit.dns.world import (
     BLUE,
@@ -48,6 +50,52 @@ def test_members_are_known_by_their_addresses() -> None:
         "10.11.1.3": {"red", "green"},
         "10.11.1.1": frozenset(),
     }
+
+
+def gateway(node: str, slot: int, tunnel_set: int = 0) -> Gateway:
+    """One of the own cluster's gateways."""
+    return Gateway(cluster="a", tunnel_set=tunnel_set, slot=slot, node=node, addresses=())
+
+
+def lost(node: str, remote: str = "b", tunnel_set: int = 0) -> LostCluster:
+    """What a gateway says that reaches a cluster no more."""
+    return LostCluster(cluster="a", node=node, tunnel_set=tunnel_set, remote_cluster=remote)
+
+
+def test_a_cluster_that_no_gateway_reaches_is_left_out() -> None:
+    """With all its hosts, names and pointers, until one gateway takes back what it said; others stay."""
+    shop = [
+        export("red", "shop/web"),
+        endpoints("red", "shop/web", "a", endpoint("here", "10.11.0.1")),
+        endpoints("red", "shop/web", "b", endpoint("there", "10.11.0.9")),
+        endpoints("red", "shop/web", "c", endpoint("else", "10.11.0.17")),
+    ]
+    gateways = [gateway("a-n1", 0), gateway("a-n2", 1)]
+    gone = plan(*shop, *gateways, lost("a-n1"), lost("a-n2"))
+    back = plan(*shop, *gateways, lost("a-n2"))
+
+    assert hosts(gone, "red", "shop", "web") == [("here", "a"), ("else", "c")]
+    assert ipaddress.ip_address("10.11.0.9") not in gone.zones["red"].pointers
+    assert hosts(back, "red", "shop", "web") == [("here", "a"), ("there", "b"), ("else", "c")]
+
+
+def test_what_is_said_of_another_tunnel_set_or_by_nobody_that_carries_it_counts_not() -> None:
+    """A slice looks at the gateways that carry it; without any, nobody can have lost anything."""
+    shop = [export("red", "shop/web"), endpoints("red", "shop/web", "b", endpoint("there", "10.11.0.9"))]
+    elsewhere = plan(*shop, gateway("a-n1", 0), gateway("a-n1", 0, tunnel_set=1), lost("a-n1", tunnel_set=1))
+
+    assert hosts(elsewhere, "red", "shop", "web") == [("there", "b")]
+    assert hosts(plan(*shop, lost("a-n1")), "red", "shop", "web") == [("there", "b")]
+
+
+def test_a_zone_is_planned_again_when_a_cluster_is_lost_and_when_it_is_back() -> None:
+    """None of the slice's own documents changes then."""
+    shop = [export("red", "shop/web"), endpoints("red", "shop/web", "b", endpoint("there", "10.11.0.9"))]
+    values = [slice_("red", "10.11.0.0/16"), *shop, gateway("a-n1", 0)]
+    planner = ZonePlanner()
+    seen = [hosts(planner.plan(documents([*values, *more])), "red", "shop", "web") for more in ([], [lost("a-n1")], [])]
+
+    assert seen == [[("there", "b")], [], [("there", "b")]]
 
 
 def test_own_cluster_comes_first() -> None:

@@ -15,6 +15,7 @@ from slicer.model.attachments import (
     AddressYield,
     Attachment,
     EndpointSet,
+    LostCluster,
     PathHealth,
     Ping,
     PingResult,
@@ -54,6 +55,7 @@ EXAMPLES = {
     "tunnel/a/n1/0/1/b": TunnelHealth(
         cluster="a", node="n1", tunnel_set=0, index=1, remote_cluster="b", remote_node="n9"
     ),
+    "lost/a/n1/0/b": LostCluster(cluster="a", node="n1", tunnel_set=0, remote_cluster="b"),
     "demand/red/a/-/4": AddressDemand(slice="red", cluster="a", version=4, blocks_held=1),
     "wish/red/a/-/ns/x": AddressWish(slice="red", cluster="a", namespace="ns", pod="x", addresses=()),
     "grant/red/a/ns/x": AddressGrant(slice="red", cluster="a", namespace="ns", pod="x", addresses=()),
