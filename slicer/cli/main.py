@@ -10,7 +10,19 @@ from typing import Annotated, Any
 import typer
 
 from slicer.cli import complete, errors
-from slicer.cli.commands import contexts, health, joining, members, nodes, pinging, services, shell, showing, slices
+from slicer.cli.commands import (
+    contexts,
+    health,
+    installing,
+    joining,
+    members,
+    nodes,
+    pinging,
+    services,
+    shell,
+    showing,
+    slices,
+)
 
 HELP = {"help_option_names": ["-h", "--help"]}
 EPILOG = "Exit codes: 0 done, 2 wrong input, 4 not found, 5 conflict, 6 denied, 7 unavailable, 8 wait timed out."
@@ -71,6 +83,8 @@ app.command("describe", rich_help_panel=LOOK)(showing.describe)
 app.command("ping", rich_help_panel=LOOK)(pinging.ping)
 app.command("whois", rich_help_panel=LOOK)(showing.whois)
 
+app.command("install", rich_help_panel=REST)(installing.install)
+app.command("uninstall", rich_help_panel=REST)(installing.uninstall)
 app.command("delete-node", rich_help_panel=REST)(nodes.delete_node)
 app.command("join-token", rich_help_panel=REST)(joining.join_token)
 app.add_typer(config, name="config", rich_help_panel=REST)
