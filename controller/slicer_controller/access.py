@@ -52,6 +52,10 @@ _AGENT_KINDS = (
 _MEMBER_KINDS = (*_AGENT_KINDS, Gateway, NodeBlocks, EndpointSet, AddressGrant)
 
 
+ANY = "*"
+"""In a token for a cluster: one that never joined, which says its name when it does."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinTokenSpec:
     """Who a join token lets in. A hub takes clusters, a member nodes and DNS servers of its cluster."""
@@ -65,7 +69,7 @@ class JoinTokenSpec:
             raise InvalidError(f"kind {self.kind!r} is not cluster, node or dns")
         if self.kind == "node":
             check_subdomain("node name", self.name)
-        else:
+        elif (self.kind, self.name) != ("cluster", ANY):
             check_label(f"{self.kind} name", self.name)
         check_range("ttl_s", self.ttl_s, 1, TTL_MAX_S)
 
@@ -124,9 +128,10 @@ class Door:
             raise UnauthenticatedError(
                 "the join token is not known here; it was deleted, or it is another controller's"
             )
-        key, peer = _key_digest(csr), self._peer_of(entry)
+        key = _key_digest(csr)
+        peer = self._newcomer(expect) if entry.value["name"] == ANY else self._peer_of(entry)
         self._check(entry, peer, key, expect)
-        self._spend(entry, key)
+        self._spend(entry, peer, key)
         self._store.delete(_revoked_key(peer))
         return peer, self._authority.issue(csr, peer.uri)
 
@@ -160,6 +165,17 @@ class Door:
             raise UnauthenticatedError(f"{peer.kind} {peer.name!r} was deleted here; join again with a new token")
         return peer
 
+    def _newcomer(self, expect: str | None) -> Peer:
+        """The cluster that joins by a token for any: never one whose identity somebody has already."""
+        name = (expect or "").removeprefix("slicer://cluster/")
+        if not expect or name == expect:
+            raise InvalidError("the join token is for a cluster that says its name: join as slicer://cluster/NAME")
+        peer = Peer(kind="cluster", cluster=check_label("cluster name", name), name=name)
+        if name == self._cluster or self._store.get(_joined_key(peer)) is not None:
+            error = f"a cluster {name!r} has joined here already: take another name, or a token for {name!r}"
+            raise ConflictError(error, reason="Exists")
+        return peer
+
     def _peer_of(self, entry: Entry) -> Peer:
         kind, name = entry.value["kind"], entry.value["name"]
         return Peer(kind=kind, cluster=name if kind == "cluster" else self._cluster, name=name)
@@ -172,19 +188,25 @@ class Door:
         if expect and not is_expected(peer.uri, expect):
             raise DeniedError(f"the join token is for {peer.uri}, not for {expect}", reason="WrongIdentity")
 
-    def _spend(self, entry: Entry, key: str) -> None:
+    def _spend(self, entry: Entry, peer: Peer, key: str) -> None:
         """Tie the token to one key: the same asker may repeat a join whose answer was lost, nobody else can use it."""
-        if entry.value["used_by"] == key:
-            return
-        try:
-            self._store.put(entry.key, {**entry.value, "used_by": key}, expected=entry.revision)
-        except StaleError:
-            raise _used(self._peer_of(entry)) from None
+        if entry.value["used_by"] != key:
+            spent = {**entry.value, "used_by": key, "name": peer.name}
+            try:
+                self._store.put(entry.key, spent, expected=entry.revision)
+            except StaleError:
+                raise _used(peer) from None
+        if peer.kind == "cluster":
+            self._store.put(_joined_key(peer), {"at_s": self._clock()})
 
 
 def is_revoked(store: Store, peer: Peer) -> bool:
     """Whether a user deleted the peer, and it has not joined again."""
     return store.get(_revoked_key(peer)) is not None
+
+
+def _joined_key(peer: Peer) -> str:
+    return f"joined/{peer.uri}"
 
 
 def _revoked_key(peer: Peer) -> str:

@@ -74,7 +74,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         port=port,
         advertise=advertise.rstrip("/"),
         cluster=given.cluster or "",
-        cidrs=tuple(parse_prefix("--cidr", text) for text in given.cidr),
+        cidrs=tuple(parse_prefix("--cidr", text) for texts in given.cidr for text in texts.split(",") if text),
         join_token_file=Path(given.join_token_file) if given.join_token_file else None,
         serve_as=tuple(given.serve_as),
         kubernetes=_kubernetes(given) if given.store == "kubernetes" else None,
@@ -107,7 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--listen", required=True, metavar="IP:PORT")
     parser.add_argument("--advertise", metavar="https://IP:PORT", help="how others reach it (default: --listen)")
     parser.add_argument("--cluster", metavar="NAME", help="the member's cluster")
-    parser.add_argument("--cidr", action="append", default=[], metavar="PREFIX", help="of the cluster's own network")
+    parser.add_argument(
+        "--cidr", action="append", default=[], metavar="PREFIX", help="of the cluster's own network; with commas"
+    )
     parser.add_argument("--join-token-file", metavar="FILE", help="a hub's join token, for the first start")
     parser.add_argument("--serve-as", action="append", default=[], metavar="NAME", help="more names in the certificate")
     parser.add_argument("--store", default="sqlite", choices=["sqlite", "kubernetes"], help="where its memory is")

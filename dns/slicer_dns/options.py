@@ -63,13 +63,18 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
             join_token_file=given.join_token_file,
             service_join=parse_join(given),
             view_file=given.view_file,
-            trusted=tuple(parse_prefix("--trust-ecs", text) for text in (*LOOPBACK, *given.trust_ecs)),
+            trusted=tuple(parse_prefix("--trust-ecs", text) for text in (*LOOPBACK, *_listed(given.trust_ecs))),
             processes=check_range("--processes", given.processes, 1, 64),
             metrics=parse_listen(given.metrics_listen) if given.metrics_listen else None,
             log_level=given.log_level,
         )
     except InvalidError as error:
         parser.error(error.message)
+
+
+def _listed(texts: Sequence[str]) -> tuple[str, ...]:
+    """Each of them, and each part of those with commas; an empty text is none."""
+    return tuple(part for text in texts for part in text.split(",") if part)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add_join_arguments(parser)
     add("--view-file", type=Path, metavar="FILE", help="serve this saved zone view instead; SIGHUP reads it again")
     add("--trust-ecs", action="append", default=[], metavar="PREFIX",
-        help="resolvers whose EDNS client subnet names the asker (loopback always); several times")  # fmt: skip
+        help="resolvers whose EDNS client subnet names the asker (loopback always); several, or with commas")  # fmt: skip
     add("--processes", type=int, default=1, metavar="N", help="processes that answer UDP (default 1)")
     add("--metrics-listen", metavar="IP:PORT", help="HTTP: /metrics, /healthz, /readyz")
     add("--log-level", choices=("debug", "info", "warning", "error"), default="info")

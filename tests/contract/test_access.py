@@ -55,6 +55,34 @@ def test_a_token_lets_one_in_once(shared: Any, tmp_path: Path) -> None:
     assert load(tmp_path / "2") is None
 
 
+def test_a_token_for_any_new_cluster(shared: Any, tmp_path: Path) -> None:
+    """It lets in one cluster by the name that it says; the same one may repeat it, under that name only."""
+    text = shared.hub.token("cluster", "*")
+
+    with pytest.raises(InvalidError, match="says its name"):
+        load_or_join(tmp_path / "0", text)
+    with pytest.raises(InvalidError, match="cluster name"):
+        load_or_join(tmp_path / "0", text, expect="slicer://cluster/*")
+    first = load_or_join(tmp_path / "1", text, expect="slicer://cluster/newcomer")
+    (tmp_path / "1/certificate.pem").unlink()
+
+    assert first.uri == "slicer://cluster/newcomer"
+    assert load_or_join(tmp_path / "1", text, expect="slicer://cluster/newcomer") == first
+
+    with pytest.raises(ConflictError, match="was used already"):
+        load_or_join(tmp_path / "2", text, expect="slicer://cluster/newcomer")
+
+
+def test_a_token_for_any_takes_nobody_s_name(shared: Any, tmp_path: Path) -> None:
+    """Who holds a token for any cluster cannot become one that has joined; only clusters have such tokens."""
+    load_or_join(tmp_path / "1", shared.hub.token("cluster", "taken"))
+
+    with pytest.raises(ConflictError, match="'taken' has joined here already"):
+        load_or_join(tmp_path / "2", shared.hub.token("cluster", "*"), expect="slicer://cluster/taken")
+    with pytest.raises(InvalidError, match="name"):
+        shared.hub.token("dns", "*")
+
+
 def test_a_join_whose_answer_was_lost_is_repeated(shared: Any, tmp_path: Path) -> None:
     """With the same key the same token works again: a kill between answer and file is mended at the next start."""
     text = shared.hub.token("cluster", "again")

@@ -19,7 +19,12 @@ KINDS = {"cluster": "a cluster's controller joins the hub", "node": "an agent", 
 
 def join_token(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the cluster (node, DNS server) that will join.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Name of the cluster (node, DNS server) that will join; * for any new cluster."
+        ),
+    ],
     ttl: Annotated[str, typer.Option(metavar="DURATION", help="How long the token may be used.")] = "1h",
     kind: Annotated[
         str,
