@@ -64,6 +64,7 @@ def list_sets(pins: Pins) -> tuple[ProgramSet, ...]:
         ),
         ProgramSet(name="coredns", module=pins.coredns, packages={"coredns": ""}),
         ProgramSet(name="multus", module=pins.multus, packages=multus),
+        ProgramSet(name="helm", module=pins.helm, packages=commands("helm")),
     )
 
 

@@ -22,6 +22,7 @@ class Pins:
     kubernetes: str
     etcd: str
     multus: str
+    helm: str
     kubernetes_tools: tuple[str, ...]
     kubernetes_commands: Mapping[str, str]
 
@@ -39,6 +40,7 @@ def parse_pins(text: str) -> Pins:
         kubernetes=table["kubernetes"]["kubernetes"],
         etcd=table["kubernetes"]["etcd"],
         multus=table["kubernetes"]["multus"],
+        helm=table["kubernetes"]["helm"],
         kubernetes_tools=tuple(table["kubernetes"]["tools"]),
         kubernetes_commands=table["kubernetes_commands"],
     )

@@ -66,7 +66,7 @@ def _build(where: Path, objects: list[Object]) -> list[Object]:
     for patch in head.get("patches", ()):
         apply_patch(found, _parse_patch(where, patch))
     if "namespace" in head:
-        _set_namespace(found, head["namespace"])
+        set_namespace(found, head["namespace"])
     return found
 
 
@@ -125,7 +125,7 @@ def _operate(found: Object, operation: Mapping[str, Any]) -> None:
         raise InvalidError(f"operation {verb!r} is not add, replace or remove")
 
 
-def _set_namespace(objects: Sequence[Object], namespace: str) -> None:
+def set_namespace(objects: Sequence[Object], namespace: str) -> None:
     for found in objects:
         if found["kind"] not in CLUSTER_SCOPED:
             found["metadata"]["namespace"] = namespace
