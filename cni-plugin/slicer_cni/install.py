@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -71,15 +71,19 @@ def uninstall(bin_dir: Path, home: Path, *, host_root: Path = Path("/")) -> list
         if left.exists():
             left.unlink()
             removed.append(left)
-    for directory in (versions / "bin", versions):
-        with suppress(OSError):  # there is something of somebody else in it, or it is a mount
-            directory.rmdir()
+    _prune((versions / "bin", versions))
     return removed
 
 
 def install_program(source: Path, home: Path, *, host_root: Path = Path("/")) -> Path:
     """A copy of a statically linked program (wireguard-go) in `home`/bin; one that runs keeps the file it has."""
     return put(_on(host_root, home) / "bin" / source.name, source.read_bytes())
+
+
+def _prune(directories: Iterable[Path]) -> None:
+    for directory in directories:
+        with suppress(OSError):  # there is something of somebody else in it, or it is a mount
+            directory.rmdir()
 
 
 def _remove(directory: Path) -> bool:
@@ -157,6 +161,7 @@ def main() -> None:
     add("--program", type=Path, action="append", default=[], help="also copy this static program to HOME/bin")
     add("--uninstall", action="store_true", help="remove all of it")
     add("--remove", type=Path, action="append", default=[], help="with --uninstall: also this directory of the host")
+    add("--prune", type=Path, action="append", default=[], help="with --uninstall: also this one, if it is empty")
     given = parser.parse_args()
     try:
         print("\n".join(map(str, _do(given))))
@@ -167,6 +172,7 @@ def main() -> None:
 def _do(given: argparse.Namespace) -> list[Path]:
     if given.uninstall:
         removed = uninstall(given.bin_dir, given.home, host_root=given.host_root)
+        _prune(_on(given.host_root, name) for name in given.prune)
         return removed + [path for name in given.remove if _remove(path := _on(given.host_root, name))]
     programs = [install_program(path, given.home, host_root=given.host_root) for path in given.program]
     if given.standalone:

@@ -15,6 +15,7 @@ from slicer.agent.settings import Settings, parse_command_line, parse_settings
 from slicer.client.identity import Identity, load_or_join
 from slicer.kernel import host
 from slicer.kernel.dataplane import DataPlane
+from slicer.kernel.wireguard_go import forget_dead
 from slicer.model.errors import (
     ConflictError,
     DeniedError,
@@ -88,6 +89,7 @@ def cleanup(state: Path, run_directory: Path, *, purge: bool) -> None:
     dataplane = DataPlane(state_dir=state, run_dir=run_directory)
     outcome = dataplane.remove_everything()
     dataplane.close()
+    forget_dead()
     for name in ("attachments", "resting", "tombstones"):
         shutil.rmtree(state / name, ignore_errors=True)
     for path in state_files(state) if purge else ():

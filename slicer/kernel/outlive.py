@@ -29,19 +29,23 @@ def main() -> None:
 
 
 def groups(mounts: str, membership: str) -> "list[str]":
-    """The `cgroup.procs` files of the groups in `membership` (proc(5), /proc/pid/cgroup), under their mounts."""
+    """The `cgroup.procs` files of the groups in `membership` (proc(5), /proc/pid/cgroup), under their mounts.
+
+    Where a machine sees a part of the tree only, and its process 1 is outside of that, it is the part's own top. Of
+    several mounts of a hierarchy the last one counts: it hides the others.
+    """
     found = []
     for line in membership.splitlines():
         _, controllers, group = line.split(":", 2)
-        for mount in mounts.splitlines():
+        wanted = set(filter(None, controllers.removeprefix("name=").split(",")))
+        for mount in reversed(mounts.splitlines()):
             fields, _, rest = mount.partition(" - ")
             kind, _, options = rest.split(" ", 2)
             root, place = fields.split(" ")[3:5]
-            wanted = set(filter(None, controllers.removeprefix("name=").split(",")))
-            fits = kind == "cgroup2" if not wanted else kind == "cgroup" and wanted <= names_in(options)
-            if fits and root in {"/", group[: len(root)]}:
-                inside = group if root == "/" else group[len(root) :]
-                found.append(f"{place}{inside.rstrip('/')}/cgroup.procs")
+            if kind == "cgroup2" if not wanted else kind == "cgroup" and wanted <= names_in(options):
+                top = root.rstrip("/") + "/"
+                inside = group.rstrip("/")[len(top) - 1 :] if f"{group}/".startswith(top) else ""
+                found.append(f"{place}{inside}/cgroup.procs")
                 break
     return found
 

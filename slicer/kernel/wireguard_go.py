@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import select
 import shutil
 import signal
@@ -29,6 +30,8 @@ from slicer.model.names import Address
 from slicer.plan.dataplane_commands import render_endpoint
 
 SOCKETS = Path("/var/run/wireguard")
+_OURS = re.compile(r"w[0-9a-f]+\.[0-9]+")
+"""Names of our devices: set and slot."""
 _ANSWER_S = 5.0
 _START_S = 10.0
 _END_S = 3.0
@@ -118,6 +121,13 @@ class WireGuardGo:
     def _reap(self) -> None:
         """Take leave of daemons that ended; those of an earlier agent are init's children."""
         self._children = [child for child in self._children if child.poll() is None]
+
+
+def forget_dead() -> None:
+    """Remove the sockets of ours whose daemon was killed: nobody else knows whose they were."""
+    for path in SOCKETS.glob("*.sock"):
+        if _OURS.fullmatch(path.stem) and not _pid_of(path.stem):
+            path.unlink(missing_ok=True)
 
 
 def render_peers(peers: Sequence[PeerWish]) -> str:

@@ -91,7 +91,7 @@ class Cluster(Protocol):
         """Whether there was such an object; it may need some time to go."""
 
     def run(self, pod: str, namespace: str, argv: Sequence[str], stdin: str) -> str:
-        """What a command in the pod's first container writes to stdout; UnavailableError if it fails."""
+        """What a command in the pod's first container makes of one line; UnavailableError if it fails."""
 
 
 class KubernetesCluster:
@@ -149,7 +149,7 @@ class KubernetesCluster:
         try:
             call = CoreV1Api(self._api).connect_get_namespaced_pod_exec
             shell = stream(call, pod, namespace, _preload_content=False, **options)
-            shell.write_stdin(stdin)
+            shell.write_stdin(stdin + "\n")  # the end of stdin cannot be told: the command reads a line
             shell.run_forever(timeout=TIMEOUT_S)
             out, words, code = shell.read_stdout(timeout=1), shell.read_stderr(timeout=1), shell.returncode
         except ApiException as error:
@@ -170,11 +170,10 @@ class KubernetesCluster:
         """The answer's document; None for 404."""
         from urllib3.exceptions import HTTPError
 
-        text = None if body is None else json.dumps(body) if content != "application/json" else body
         head = {"Accept": "application/json", "Content-Type": content}
         try:
             request = self._api.param_serialize(
-                method, path, query_params=list(query), header_params=head, body=text, auth_settings=["BearerToken"]
+                method, path, query_params=list(query), header_params=head, body=body, auth_settings=["BearerToken"]
             )
             answer = self._api.call_api(*request, _request_timeout=TIMEOUT_S)
             data = answer.read()

@@ -21,7 +21,7 @@ MULTUS = "network-attachment-definitions.k8s.cni.cncf.io"
 CONTROLLER = "app.kubernetes.io/component=controller"
 _ASK = """
 import http.client, json, os, ssl, sys
-given = json.load(sys.stdin)
+given = json.loads(sys.stdin.readline())
 open_ = ssl.create_default_context()
 open_.check_hostname, open_.verify_mode = False, ssl.CERT_NONE  # this very pod: nobody is in between
 link = http.client.HTTPSConnection(os.environ["POD_IP"], 7443, context=open_, timeout=20)

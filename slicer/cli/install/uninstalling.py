@@ -58,6 +58,7 @@ def uninstall(cluster: Cluster, wish: Wish | None, *, force: bool, timeout_s: fl
     cluster.delete("MutatingWebhookConfiguration", "slicer-pods")
     _delete_declared(cluster, say, force=force)
     _clean_nodes(cluster, wish, force=force, timeout_s=timeout_s, say=say)
+    _stop_controller(cluster, timeout_s)
     _clean_objects(cluster)
     objects = plan.render(wish or plan.Wish(cluster="unknown", hub=True))
     _delete_all(cluster, objects)
@@ -154,6 +155,13 @@ def _node_steps(cluster: Cluster) -> Sequence[Step]:
 
 def _unclean_cure(cluster: Cluster) -> str:
     return f"kubectl --context {cluster.name} get nodes; --force goes on without the nodes that do not answer"
+
+
+def _stop_controller(cluster: Cluster, timeout_s: float) -> None:
+    """It would make anew what is removed from now on."""
+    cluster.delete("Deployment", "slicer-controller", NAMESPACE)
+    selector = "app.kubernetes.io/component=controller"
+    _wait_none(cluster, "controller stopped", lambda: cluster.list("Pod", NAMESPACE, selector), timeout_s)
 
 
 def _clean_objects(cluster: Cluster) -> None:

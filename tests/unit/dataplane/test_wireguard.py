@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from base64 import b64encode
+from pathlib import Path
 
 import pytest
 
+from slicer.kernel import wireguard_go
 from slicer.kernel.keys import Keys
 from slicer.kernel.wireguard import DeviceState, PeerState, PeerWish, Secret
 from slicer.kernel.wireguard_choice import choose
@@ -146,3 +149,16 @@ def test_an_unknown_back_end_is_refused(tmp_path):
     """The message names the choices."""
     with pytest.raises(InvalidError, match="'boringtun' is none of auto, kernel, wireguard-go"):
         choose("boringtun", lambda _: "", tmp_path)
+
+
+def test_sockets_of_dead_daemons_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets of our devices that nobody serves are removed; one that is served and one of somebody else stay."""
+    monkeypatch.setattr(wireguard_go, "SOCKETS", tmp_path)
+    for name in ("w0.0", "wa.13", "wg0"):
+        (tmp_path / f"{name}.sock").touch()
+    with socket.socket(socket.AF_UNIX) as served:
+        served.bind(str(tmp_path / "w1.0.sock"))
+        served.listen()
+        wireguard_go.forget_dead()
+
+        assert {path.name for path in tmp_path.iterdir()} == {"w1.0.sock", "wg0.sock"}

@@ -102,7 +102,9 @@ class FakeCluster:
             self.put("Secret", "slicer-controller-state", "slicer-system", data={"admin.token": "YWRtaW4K"})
 
     def _take_along(self, kind: str, name: str) -> None:
-        """What a deletion deletes as well: the content of a namespace, the objects of a definition."""
+        """What a deletion deletes as well: pods, the content of a namespace, the objects of a definition."""
+        if (kind, name) == ("Deployment", "slicer-controller"):
+            self.objects.pop(("Pod", "slicer-system", "slicer-controller-1"), None)
         for key in list(self.objects):
             of, space, _ = key
             if (kind == "Namespace" and space == name) or (

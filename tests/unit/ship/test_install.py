@@ -225,6 +225,19 @@ def test_uninstall_by_force(cluster: FakeCluster) -> None:
     assert "Namespace slicer-system" not in cluster.kinds()
 
 
+def test_uninstall_stops_the_controller_before_it_cleans(cluster: FakeCluster) -> None:
+    """What the controller makes for pods is removed when it cannot make it anew."""
+    install(cluster)
+    cluster.put("NetworkAttachmentDefinition", "slicer-red", "shop", labels={"app.kubernetes.io/managed-by": "slicer"})
+    cluster.calls.clear()
+    uninstall(cluster)
+    deleted = [call for call in cluster.calls if call.startswith("delete")]
+
+    assert deleted.index("delete Deployment slicer-controller") < deleted.index(
+        "delete NetworkAttachmentDefinition slicer-red"
+    )
+
+
 def test_uninstall_without_a_controller(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Objects that nobody gives up any more are freed: a finalizer of ours holds nothing for ever."""
     monkeypatch.setattr(uninstalling, "GIVING_UP_S", 0.01)

@@ -32,11 +32,19 @@ def test_version_1_is_one_for_each_hierarchy() -> None:
 
 
 def test_mounts_of_a_part_of_the_tree() -> None:
-    """Where only a part of the tree is mounted, the group is found below it; a foreign part is left alone."""
+    """Where only a part of the tree is mounted, the group is found below it; for one outside it is the part's top."""
     part = V2.replace("0:26 / ", "0:26 /machine ")
 
     assert groups(part, "0::/machine/init\n") == ["/sys/fs/cgroup/init/cgroup.procs"]
-    assert groups(part, "0::/other\n") == []
+    assert groups(part, "0::/machine\n") == ["/sys/fs/cgroup/cgroup.procs"]
+    assert groups(part, "0::/machine-2/init\n") == ["/sys/fs/cgroup/cgroup.procs"]
+
+
+def test_a_hidden_mount_does_not_count() -> None:
+    """A mount over another one hides it."""
+    part = V2.replace("0:26 / ", "0:26 /machine ")
+
+    assert groups(f"{V2}\n{part}", "0::/machine/init\n") == ["/sys/fs/cgroup/init/cgroup.procs"]
 
 
 def test_what_is_not_mounted_is_left_out() -> None:
