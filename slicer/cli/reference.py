@@ -68,7 +68,7 @@ def _options(command: Any) -> list[str]:
 
 
 def _names(param: Any) -> str:
-    long_first = sorted(param.opts, key=len, reverse=True)
+    long_first = sorted((*param.opts, *param.secondary_opts), key=len, reverse=True)
     value = "" if param.is_flag else f" {_metavar(param)}"
     names = [f"`{long_first[0]}{value}`", *(f"`{name}`" for name in long_first[1:])]
     return ", ".join(names).replace("|", "\\|")

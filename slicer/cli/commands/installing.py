@@ -57,6 +57,16 @@ def install(
     cidr: Annotated[
         list[str] | None, typer.Option(metavar="PREFIX", help="Ranges of this cluster's own; found out if not given.")
     ] = None,
+    resolver: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PREFIX", help="Where the cluster's DNS asks from; the nodes' pod ranges if not given."),
+    ] = None,
+    cluster_dns: Annotated[
+        bool | None,
+        typer.Option(
+            "--cluster-dns/--no-cluster-dns", help="Tell the cluster's CoreDNS of slice names.", show_default=False
+        ),
+    ] = None,
     registry: Annotated[
         str,
         typer.Option(
@@ -89,6 +99,8 @@ def install(
     wish = old or (Wish(cluster=name, hub=True) if hub else installing.member_wish(name))
     given: dict[str, Any] = {"platform": platform, "registry": registry, "agent_flags": tuple(agent_flag or ())}
     given["cidrs"] = tuple(str(parse_prefix("--cidr", text)) for text in cidr or ())
+    given["resolvers"] = tuple(str(parse_prefix("--resolver", text)) for text in resolver or ())
+    wish = replace(wish, cluster_dns=wish.cluster_dns if cluster_dns is None else cluster_dns)
     wish = replace(wish, tag=tag, **{key: value for key, value in given.items() if value})
     wish = installing.learn(target, wish)
     seconds = parse_seconds("--timeout", timeout)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from slicer.cli.errors import cured
-from slicer.cli.install import plan
+from slicer.cli.install import naming, plan
 from slicer.cli.install.cluster import Cluster
 from slicer.cli.install.manifests import Object
 from slicer.cli.install.plan import CA_MAP, INSIDE, NAMESPACE, STATE_SECRET, Wish
@@ -74,7 +74,8 @@ def learn(cluster: Cluster, wish: Wish) -> Wish:
     """The wish with what the cluster itself says: its ranges."""
     nodes, services = cluster.list("Node"), cluster.list("ServiceCIDR")
     dns = cluster.list("Service", "kube-system", "k8s-app=kube-dns")
-    return replace(wish, cidrs=wish.cidrs or plan.cidrs_of(nodes, services, dns))
+    cidrs = wish.cidrs or plan.cidrs_of(nodes, services, dns)
+    return replace(wish, cidrs=cidrs, resolvers=wish.resolvers or plan.pod_ranges(nodes))
 
 
 def reach(cluster: Cluster, wish: Wish, given: str | None, timeout_s: float) -> Wish:
@@ -128,6 +129,10 @@ def apply(cluster: Cluster, wish: Wish, token: str | None, timeout_s: float, say
     for found in plan.late(objects):
         cluster.apply(found)
     wait(lambda: steps_of(cluster), timeout_s, f"cluster {cluster.name}", _cure(cluster))
+    if wish.cluster_dns:
+        naming.put_in(cluster, say)
+    else:
+        naming.take_out(cluster)
 
 
 def controller_steps(cluster: Cluster) -> list[Step]:

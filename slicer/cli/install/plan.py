@@ -41,6 +41,8 @@ class Wish:
     cidrs: tuple[str, ...] = ()
     resolvers: tuple[str, ...] = ()
     advertise: str = INSIDE
+    cluster_dns: bool = True
+    """Whether the cluster's own DNS is told of the slices' zone."""
     agent_flags: tuple[str, ...] = ()
 
 
@@ -87,6 +89,11 @@ def cidrs_of(nodes: Sequence[Object], service_cidrs: Sequence[Object], dns: Sequ
         found |= {_host(service["spec"]["clusterIP"]) for service in dns if service["spec"].get("clusterIP") != "None"}
     found |= {_host(address) for node in nodes for address in addresses(node, "InternalIP")}
     return tuple(sorted(found))
+
+
+def pod_ranges(nodes: Sequence[Object]) -> tuple[str, ...]:
+    """Where the cluster's resolvers ask from, as far as the nodes tell: they are pods."""
+    return tuple(sorted({cidr for node in nodes for cidr in node.get("spec", {}).get("podCIDRs", ())}))
 
 
 def addresses(node: Object, kind: str) -> list[str]:
@@ -197,7 +204,7 @@ def _patches(wish: Wish) -> list[Patch]:
     if wish.agent_flags:
         patches.append(_add("DaemonSet", "slicer-agent", arguments, wish.agent_flags))
     # Settings reach a pod when it starts: a change of them is a change of the pod.
-    patches.append(_annotate("slicer-controller", values))
+    patches += [_annotate(name, values) for name in ("slicer-controller", "slicer-dns")]
     return patches
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from slicer.cli.errors import WaitTimeoutError, cured
-from slicer.cli.install import manifests, plan
+from slicer.cli.install import manifests, naming, plan
 from slicer.cli.install.cluster import KINDS, Cluster
 from slicer.cli.install.manifests import Object
 from slicer.cli.install.plan import JOIN_SECRET, NAMESPACE, Wish
@@ -56,6 +56,7 @@ def uninstall(cluster: Cluster, wish: Wish | None, *, force: bool, timeout_s: fl
     if not force:
         check_unused(cluster, wish)
     cluster.delete("MutatingWebhookConfiguration", "slicer-pods")
+    naming.take_out(cluster)
     _delete_declared(cluster, say, force=force)
     _clean_nodes(cluster, wish, force=force, timeout_s=timeout_s, say=say)
     _stop_controller(cluster, timeout_s)

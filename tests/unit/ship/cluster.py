@@ -121,6 +121,8 @@ class FakeCluster:
         elif found["kind"] == "Deployment":
             count = found["spec"].get("replicas", 1)
             status = {"replicas": count, "updatedReplicas": count, "readyReplicas": count * wanted}
+        elif found["kind"] == "Service":
+            return {**found, "spec": {"clusterIPs": ["10.96.9.9"], **found["spec"]}}
         else:
             return found
         head = {**found["metadata"], "generation": 1}

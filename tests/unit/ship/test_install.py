@@ -289,6 +289,46 @@ def test_uninstall_of_nothing(cluster: FakeCluster) -> None:
         uninstall(cluster)
 
 
+COREFILE = ".:53 {\n    errors\n    forward . /etc/resolv.conf\n    reload\n}\n"
+
+
+def test_cluster_dns_is_told_and_left_as_it_was(cluster: FakeCluster) -> None:
+    """CoreDNS gets the stanza with the address of slicer-dns; uninstalling leaves its file as it was."""
+    cluster.put("ConfigMap", "coredns", "kube-system", data={"Corefile": COREFILE})
+    install(cluster)
+    told = cluster.get("ConfigMap", "coredns", "kube-system")["data"]["Corefile"]
+
+    assert "slice.local" in told
+    assert "10.96.9.9" in told
+    assert told.endswith(COREFILE)
+
+    uninstall(cluster)
+
+    assert cluster.get("ConfigMap", "coredns", "kube-system")["data"] == {"Corefile": COREFILE}
+
+
+def test_cluster_dns_is_left_alone_when_asked(cluster: FakeCluster) -> None:
+    """Without --cluster-dns the file is not touched, and a stanza of an earlier installation is taken out."""
+    cluster.put("ConfigMap", "coredns", "kube-system", data={"Corefile": COREFILE})
+    install(cluster)
+    install(cluster, replace(HUB, cluster_dns=False))
+
+    assert cluster.get("ConfigMap", "coredns", "kube-system")["data"] == {"Corefile": COREFILE}
+
+
+def test_a_corefile_that_serves_the_zone_is_not_touched(cluster: FakeCluster) -> None:
+    """Somebody else's slice.local is named with the ConfigMap, and with the way round it."""
+    mine = "slice.local {\n    whoami\n}\n" + COREFILE
+    cluster.put("ConfigMap", "coredns", "kube-system", data={"Corefile": mine})
+
+    with pytest.raises(ConflictError) as error:
+        install(cluster)
+
+    assert "kube-system/coredns" in cures(error)
+    assert "--no-cluster-dns" in cures(error)
+    assert cluster.get("ConfigMap", "coredns", "kube-system")["data"] == {"Corefile": mine}
+
+
 def test_wish_from_a_later_version() -> None:
     """What a later slicectl wrote into its memory does not keep this one from reading it."""
     text = plan.remember(HUB).replace('"hub": true', '"hub": true, "later": [1]')
