@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from slicer.client.identity import Identity
 from slicer.model.clusters import Cluster
-from slicer.model.errors import StaleError, UnavailableError
+from slicer.model.errors import DeniedError, StaleError, UnavailableError
 from slicer.model.names import Prefix
 from slicer_controller.access import Door, load_admin_token
 from slicer_controller.api.app import make_app
@@ -136,8 +136,9 @@ class Controller:
             for part in self._parts():
                 try:
                     part()
-                except (UnavailableError, StaleError) as error:
-                    # The store or the API server is away, or was quicker: what needs it waits, and the rest goes on.
+                except (UnavailableError, StaleError, DeniedError) as error:
+                    # The store or the API server is away, was quicker, or does not know our rights yet (it has just
+                    # started): what needs it waits, and the rest goes on.
                     if error.message not in self._said:
                         log.warning("not done yet", extra={"error": error.message})
                     waiting.add(error.message)

@@ -13,7 +13,7 @@ from typing import Any
 
 from slicer.model.clusters import Cluster
 from slicer.model.documents import Document, key_of, of_kind
-from slicer.model.errors import ConflictError, InvalidError, SlicerError, StaleError, UnavailableError
+from slicer.model.errors import ConflictError, DeniedError, InvalidError, SlicerError, StaleError, UnavailableError
 from slicer.model.slices import Membership, SliceState
 from slicer.plan import validation
 from slicer.plan.validation import DECLARED_PREFIX
@@ -77,11 +77,20 @@ class Declared:
         except (UnavailableError, StaleError):
             # Not the object's fault: looked at again soon.
             raise
+        except DeniedError as error:
+            if error.reason != DeniedError.reason:
+                self._refuse(kind, identity, error)
+                return
+            # The API server refuses us, not the user: it has just started, or our rights are missing.
+            raise UnavailableError(error.message) from error
         except SlicerError as error:
-            before = self.refused.get(identity)
-            if before is None or before.message != error.message:
-                log.info("declaration refused", extra={"kind": kind.kind, "key": identity[2], "error": error.message})
-            self.refused[identity] = error
+            self._refuse(kind, identity, error)
+
+    def _refuse(self, kind: Kind, identity: Identity, error: SlicerError) -> None:
+        before = self.refused.get(identity)
+        if before is None or before.message != error.message:
+            log.info("declaration refused", extra={"kind": kind.kind, "key": identity[2], "error": error.message})
+        self.refused[identity] = error
 
     def _take_slice(self, object_: Json) -> None:
         self._doors.hold(SLICE, object_)

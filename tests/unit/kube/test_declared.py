@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slicer.model.clusters import Cluster
-from slicer.model.errors import UnavailableError
+from slicer.model.errors import DeniedError, StaleError, UnavailableError
 from slicer.model.slices import Membership, Slice
 from slicer_controller.kube.naming import CLUSTER, FINALIZER, MEMBERSHIP, SLICE
 
@@ -140,6 +140,25 @@ def test_an_api_server_that_is_away_refuses_nobody(world: Any) -> None:
     assert world.declared.refused == {}
 
     world.api.away = False
+    world.turn()
+    assert slice_of(world) is not None
+
+
+@pytest.mark.parametrize("error", [DeniedError("not yours"), StaleError("changed")])
+def test_what_is_not_the_users_fault_is_not_said_to_be(world: Any, error: Exception) -> None:
+    """An API server that has just started knows no rights yet, one write was quicker than ours: looked at again."""
+    world.apply(SLICE, "red", RED)
+    merge = world.api.merge
+
+    def refuse(*_: Any) -> Any:
+        raise error
+
+    world.api.merge = refuse
+    with pytest.raises((UnavailableError, StaleError)):
+        world.turn()
+    assert world.declared.refused == {}
+
+    world.api.merge = merge
     world.turn()
     assert slice_of(world) is not None
 
