@@ -263,6 +263,8 @@ def _json_list(text: str, annotation: str, who: str) -> list[Json]:
         value = json.loads(text)
     except ValueError as error:
         raise InvalidError(f"pod {who}: {annotation} {text!r} is not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidError(f"pod {who}: {annotation} is nested too deeply") from None
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise InvalidError(f"pod {who}: {annotation} {text!r} is not a JSON list of objects")
     return value

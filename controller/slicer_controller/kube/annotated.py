@@ -15,6 +15,7 @@ from slicer.model.documents import key_of, of_kind
 from slicer.model.errors import NotFoundError, SlicerError
 from slicer.model.slices import Membership
 from slicer.plan import validation
+from slicer.plan.pods import pod_name
 from slicer.plan.status import Condition
 from slicer.plan.validation import NAMESPACE_PREFIX, POD_PREFIX
 from slicer_controller.context import Context
@@ -120,15 +121,23 @@ class Annotated:
         """Fixed addresses of pods: said before their nodes ask for them."""
         cluster = self._context.cluster
         pods = [one for one in self._asking() if one["kind"] == "Pod"]
-        wanted = {key_of(wish): wish for pod in pods for wish in address_wishes(pod, cluster)}
-        for key, wish in wanted.items():
-            if f"slice/{wish.slice}" in self._state.documents:
-                self._state.put(wish)
-            else:
-                self._state.delete(key)
+        wanted = {key_of(wish): wish for pod in pods for wish in self._permitted(pod)}
+        for wish in wanted.values():
+            self._state.put(wish)
         for wish in of_kind(self._state.documents, AddressWish):
             if (wish.cluster, wish.node) == (cluster, "") and key_of(wish) not in wanted:
                 self._state.delete(key_of(wish))
+
+    def _permitted(self, pod: Json) -> list[AddressWish]:
+        """The pod's wishes, if it may be in their slices: no webhook has seen an annotation that is Multus' only."""
+        cluster = self._context.cluster
+        try:
+            found = address_wishes(pod, cluster)
+            for wish in found:
+                validation.check_pod(pod_name(pod), wish.slice, wish.namespace, cluster, self._state.documents)
+        except SlicerError:
+            return []  # told by the CNI call that refuses the pod
+        return found
 
     def _annotate(self, place: tuple[str, str], text: str | None) -> None:
         self._annotated[place] = text or ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 
-from slicer.model.errors import NotFoundError, StaleError
+from slicer.model.errors import SlicerError, StaleError, UnavailableError
 from slicer.plan.pods import NETWORK_PREFIX, network_name, render_network
 from slicer_controller.kube.client import Api
 from slicer_controller.kube.naming import MANAGED_BY
@@ -48,7 +48,10 @@ class Networks:
         for namespace, slice_ in sorted(needed):
             try:
                 self.provide(namespace, slice_)
-            except NotFoundError as error:
+            except UnavailableError:
+                raise
+            except SlicerError as error:
+                # The namespace is ending, or has a quota: that is no reason not to serve the others.
                 log.debug("network not made", extra={"namespace": namespace, "error": error.message})
         now = self._clock()
         ours = self._ours()

@@ -51,9 +51,17 @@ def parse_membership(object_: Json, cluster: str) -> Membership:
         "cluster": cluster,
         "namespace": metadata["namespace"],
         "declared_in": cluster,
-        "until_s": None if until is None else int(datetime.fromisoformat(until).timestamp()),
+        "until_s": None if until is None else _unix_time(until),
     }
     return decode(Membership, fields)
+
+
+def _unix_time(text: str) -> int:
+    """Unix time of a date-time; InvalidError for what the API server takes and no calendar has (year 0, second 60)."""
+    try:
+        return int(datetime.fromisoformat(text.upper()).timestamp())
+    except (ValueError, OverflowError) as error:
+        raise InvalidError(f"spec.until {text!r} is not a time: {error}") from None
 
 
 def membership_name(cluster: str, namespace: str, name: str) -> str:

@@ -147,3 +147,24 @@ def test_the_gate_waits_for_a_packet_between_clusters(member: Any) -> None:
     assert reason() == "NoPath"
     member.state.put(PathHealth(**other, node="n1", up=True))
     assert reason() == "Connected"
+
+
+@pytest.mark.parametrize("name", ["slicer-blue", "slicer-nowhere", "slicer-" + "x" * 70])
+def test_addresses_are_wished_for_nobody_who_may_not_have_them(member: Any, name: str) -> None:
+    """Multus' annotation passes no webhook: a namespace that the slice does not allow reserves no address of it."""
+    member.apply(SLICE, "blue", {"prefixes": ["10.23.0.0/16"], "namespaces": ["bank"]})
+    World.turn(member)
+
+    member.turn(pod(member, {NETWORKS: f'[{{"name": "{name}", "ips": ["10.23.4.9"]}}]'}))
+
+    assert keys(member, "wish") == []
+
+
+def test_an_annotation_that_cannot_be_read_stops_nothing(member: Any) -> None:
+    """Nested deeper than any parser goes: the pod is told so, and the turn goes on to its end."""
+    asking = pod(member, {"slicer.io/slices": "[" * 100_000, NETWORKS: "[" * 100_000})
+
+    member.turn(asking)
+
+    assert any("/events/" in path for verb, path in member.api.writes if verb == "create")
+    assert keys(member, "membership") == []

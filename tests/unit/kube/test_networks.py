@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from slicer.model.clusters import Node
+from slicer.model.errors import DeniedError
 from slicer_controller.kube.networks import LINGER_S, PLURAL, Networks
 from slicer_controller.kube.nodes import GONE_S, NODES, Nodes, slim_node
 from slicer_controller.kube.objects import Objects
@@ -95,3 +96,18 @@ def test_outside_addresses_come_from_the_node(world: Any) -> None:
     found = {name: [str(a) for a in nodes.outside(name)] for name in ("plain", "cloud", "said", "unknown")}
 
     assert found == {"plain": [], "cloud": ["192.0.2.9"], "said": ["192.0.2.7", "2001:db8::7"], "unknown": []}
+
+
+def test_a_namespace_that_takes_no_network_keeps_no_other_from_its_own() -> None:
+    """One that is ending, or has a quota, is refused by the API server; the next one by name is served."""
+
+    class Ending(FakeApi):
+        def create(self, path: str, body: Any) -> Any:
+            if "/ending/" in path:
+                raise DeniedError("unable to create new content in namespace ending because it is being terminated")
+            return super().create(path, body)
+
+    api = Ending()
+    Networks(api, Objects(), lambda: 0.0).reconcile({("ending", "red"), ("shop", "red")})
+
+    assert api.find(f"{PATH}/slicer-red") is not None

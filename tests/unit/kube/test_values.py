@@ -110,3 +110,12 @@ def test_a_condition_changes_its_time_with_its_status_only() -> None:
     assert [c[0]["observedGeneration"] for c in (first, second, third)] == [1, 2, 2]
     assert changed(first, second) == second
     assert changed(second, second) == []
+
+
+@pytest.mark.parametrize("until", ["0000-01-01T00:00:00Z", "2030-06-30T23:59:60Z", "9999-12-31T23:59:60Z"])
+def test_a_time_that_no_calendar_has_is_refused(until: str) -> None:
+    """The API server takes year 0 and second 60 as date-times; here they are a refusal, not a crash for all others."""
+    object_ = {"metadata": {"name": "m", "namespace": "shop"}, "spec": {"slice": "red", "until": until}}
+
+    with pytest.raises(InvalidError, match="is not a time"):
+        parse_membership(object_, "a")
