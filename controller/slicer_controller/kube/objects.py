@@ -20,6 +20,8 @@ class Objects:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._objects: dict[str, dict[Place, Json]] = {}
+        self._touched: dict[str, set[Place]] = {}
+        """By kind, while a list of it is being read: where something came or went meanwhile."""
         self._listeners: list[Callable[[], None]] = []
         self.synced: set[str] = set()
         """Plurals that were listed whole at least once."""
@@ -46,6 +48,7 @@ class Objects:
             if before is not None and not _newer(object_, before):
                 return
             kind[place_of(object_)] = object_
+            self._note(plural, object_)
         self._tell()
 
     def forget(self, plural: str, object_: Json) -> None:
@@ -56,20 +59,34 @@ class Objects:
             if before is None or before["metadata"].get("uid") != object_["metadata"].get("uid"):
                 return
             del kind[place_of(object_)]
+            self._note(plural, object_)
         self._tell()
 
+    def expect_list(self, plural: str) -> None:
+        """A list of the kind is about to be read: what is learned from now on is not undone by it."""
+        with self._lock:
+            self._touched[plural] = set()
+
     def replace(self, plural: str, objects: Iterable[Json]) -> None:
-        """The whole kind, as a list found it: what is not in it is gone (a watch that was cut tells of no removal)."""
+        """The whole kind, as a list found it: what is not in it is gone (a watch that was cut tells of no removal).
+
+        But for what came or went while the list was read (`expect_list`): it shows an older state of that.
+        """
         found = {place_of(object_): object_ for object_ in objects}
         with self._lock:
-            kind = self._objects.setdefault(plural, {})
-            for place in kind.keys() - found.keys():
+            kind, touched = self._objects.setdefault(plural, {}), self._touched.pop(plural, set())
+            for place in kind.keys() - found.keys() - touched:
                 del kind[place]
             for place, object_ in found.items():
-                if place not in kind or _newer(object_, kind[place]):
+                before = kind.get(place)
+                if (before is None and place not in touched) or (before is not None and _newer(object_, before)):
                     kind[place] = object_
             self.synced.add(plural)
         self._tell()
+
+    def _note(self, plural: str, object_: Json) -> None:
+        if plural in self._touched:
+            self._touched[plural].add(place_of(object_))
 
     def _tell(self) -> None:
         for listener in self._listeners:

@@ -90,6 +90,7 @@ class Watcher:
     def list_all(self) -> None:
         """Read every kind whole."""
         for kind in self._kinds:
+            self._objects.expect_list(kind.plural)
             try:
                 kept = [kind.keep(object_) for object_ in self._api.each(kind.path)]
             except NotFoundError:
