@@ -148,6 +148,10 @@ class Annotated:
         rendered = render_conditions([condition], pod["status"]["conditions"], 0, now)[0]
         del rendered["observedGeneration"]
         before: Json = next(iter(pod["status"]["conditions"]), {})
+        if condition.reason == "NoPath" and before.get("status") == "True":
+            # A packet has passed once. Paths are measured anew after each restart of a controller, and a cluster that
+            # is away must not make the pods of all others unready.
+            return
         if all(before.get(key) == rendered[key] for key in ("status", "reason", "message")):
             return
         place = (pod["metadata"]["namespace"], pod["metadata"]["name"])

@@ -168,3 +168,23 @@ def test_an_annotation_that_cannot_be_read_stops_nothing(member: Any) -> None:
 
     assert any("/events/" in path for verb, path in member.api.writes if verb == "create")
     assert keys(member, "membership") == []
+
+
+def test_a_gate_that_was_open_stays_open_when_paths_are_forgotten(member: Any) -> None:
+    """A controller that has just started has heard of no path yet; only an attachment that is gone closes the gate."""
+    asking = pod(member, {NETWORKS: "slicer-red"}, gated=True)
+    member.state.put(Cluster(name="b"))
+    member.state.put(attachment("a", "n1", "web-0", "10.22.4.5"))
+    member.state.put(PathHealth(slice="red", cluster="a", remote_cluster="b", node="n1", up=True))
+    member.turn(asking)
+    path = "/api/v1/namespaces/shop/pods/web-0"
+    member.turn(member.api.get(path))
+    assert member.api.get(path)["status"]["conditions"][0]["status"] == "True"
+
+    member.state.delete("path/red/a/n1/b")
+    member.turn(member.api.get(path))
+    assert member.api.get(path)["status"]["conditions"][0]["status"] == "True"
+
+    member.state.delete("attachment/a/n1/c-web-0/net1")
+    member.turn(member.api.get(path))
+    assert member.api.get(path)["status"]["conditions"][0]["reason"] == "NotAttached"
