@@ -33,6 +33,7 @@ from slicer.model.documents import Document, key_of
 from slicer.model.errors import ConflictError, DeniedError, InvalidError, StaleError, UnauthenticatedError
 from slicer.model.names import check_label, check_range, check_subdomain
 from slicer.model.slices import Membership
+from slicer.plan.validation import DECLARED_PREFIX, NAMESPACE_PREFIX, POD_PREFIX
 from slicer_controller.ca import CertificateAuthority, parse_csr
 from slicer_controller.store import Entry, Store
 
@@ -235,12 +236,18 @@ def is_author(peer: Peer, value: Document) -> bool:
     """Whether the document is one of those that this peer alone reports."""
     if peer.kind == "cluster":
         if isinstance(value, Membership):
-            return value.declared_in == value.cluster == peer.cluster
+            return value.declared_in == value.cluster == peer.cluster and _is_named_for(value.name, peer.cluster)
         return isinstance(value, _MEMBER_KINDS) and value.cluster == peer.cluster
     if peer.kind != "node" or not isinstance(value, _AGENT_KINDS):
         return False
     node = value.name if isinstance(value, Node) else value.node
     return (value.cluster, node) == (peer.cluster, peer.name)
+
+
+def _is_named_for(membership: str, cluster: str) -> bool:
+    """Whether only objects of `cluster` can declare a membership of that name: it takes no other cluster's place."""
+    prefixes = (DECLARED_PREFIX, POD_PREFIX, NAMESPACE_PREFIX)
+    return membership.startswith(tuple(f"{prefix}{cluster}." for prefix in prefixes))
 
 
 def _used(peer: Peer) -> ConflictError:
