@@ -112,7 +112,8 @@ def kind_of(key: str) -> type[Document]:
 
 def of_kind(documents: Documents, kind: type[T]) -> list[T]:
     """All values of one type, in the order of their keys."""
-    return [value for _, value in sorted(documents.items()) if isinstance(value, kind)]
+    found = {key: value for key, value in documents.items() if isinstance(value, kind)}
+    return [found[key] for key in sorted(found)]
 
 
 def _parts(value: Document) -> tuple[object, ...]:

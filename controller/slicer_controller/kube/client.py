@@ -142,7 +142,10 @@ class Api:
             raise UnavailableError(f"the Kubernetes API server does not answer: {error}") from error
         if response.status >= 400:
             raise translate(response.status, _status_of(data), method, path)
-        answer: Json = json.loads(data)
+        try:
+            answer: Json = json.loads(data)
+        except ValueError:
+            raise UnavailableError(f"{method} {path}: the answer is not JSON; is that the API server?") from None
         return answer
 
     def close(self) -> None:

@@ -83,7 +83,8 @@ class KubernetesStore:
     def list(self, prefix: str = "") -> list[Entry]:
         """See `Store`."""
         with self._lock:
-            return [entry for key, entry in sorted(self._entries.items()) if key.startswith(prefix)]
+            keys = sorted(key for key in self._entries if key.startswith(prefix))
+            return [self._entries[key] for key in keys]
 
     def put(self, key: str, value: Any, *, expected: int | None = None) -> Entry:
         """See `Store`. UnavailableError, and nothing promised, if the API server did not take what must be kept."""
@@ -228,12 +229,13 @@ class KubernetesStore:
         """Called by the late writer's thread: make the record what the entry is now."""
         self._check_leading()
         with self._lock:
-            entry, known = self._entries.get(key), key in self._versions
+            entry = self._entries.get(key)
         try:
             if entry is not None:
                 version = self._send(key, entry.value)["metadata"]["resourceVersion"]
                 self._versions[key] = version
-            elif known:
+            else:
+                # Also if we know of no record: the answer to its making may have been lost.
                 self._api.delete(self._path(key))
                 self._versions.pop(key, None)
         except (StaleError, NotFoundError):

@@ -75,3 +75,6 @@ class LateWriter:
             with self._news:
                 self._keys.setdefault(key, None)
                 self._news.wait_for(lambda: self._closing, RETRY_S)
+        except Exception:
+            # The thread must outlive a mistake: other keys wait for it.
+            log.exception("writing failed", extra={"key": key})
