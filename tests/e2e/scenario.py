@@ -16,9 +16,6 @@ from slicer.model.errors import SlicerError
 from tools.run import ToolError
 
 SCENARIOS = Path(__file__).parent / "scenarios"
-PATIENCE_S = 60.0
-"""Worlds differ in speed; nothing is asserted about time but that it ends."""
-
 Json = dict[str, Any]
 FAILURES = (AssertionError, SlicerError, ToolError)
 """How steps fail, in either world."""
@@ -29,6 +26,9 @@ class World(Protocol):
 
     kind: str
     """`lab` or `kubernetes`."""
+
+    patience_s: float
+    """How long an expectation is waited for. Nothing is asserted about time but that it ends."""
 
     def slicectl(self, *argv: str) -> str:
         """Runs slicectl against the hub, which must work; its output."""
@@ -158,7 +158,7 @@ def _run_line(where: str, line: str, steps: Sequence[Step], play: Play) -> None:
         step.do(play, **groups)
         return
     step, groups = find_step(rest, steps)
-    deadline = time.monotonic() + (PATIENCE_S if word == "expect" else 0)
+    deadline = time.monotonic() + (play.world.patience_s if word == "expect" else 0)
     pause = threading.Event()
     while True:
         try:

@@ -118,7 +118,28 @@ def remember_addresses(play: Play, where: str) -> None:
     play.memory[f"addresses of {where}"] = addresses(play, where)
 
 
+@step(r"<source> starts pinging <target>")
+def start_ping(play: Play, source: str, target: str) -> None:
+    """Five times a second until `has lost no packet` is asked."""
+    log = _ping_log(play, source)
+    address = addresses(play, target)["net1"][0]
+    done = play.exec(source, "sh", "-c", f"ping -n -i 0.2 {address} >{log} 2>&1 & echo $! >{log}.pid")
+    assert done.returncode == 0, done.stderr
+
+
 # What must then be true.
+
+
+@step(r"<source> has lost no packet")
+def lost_none(play: Play, source: str) -> Seen:
+    """Ends the ping; a request whose answer was still under way does not count as lost."""
+    log = _ping_log(play, source)
+    end = f"kill -INT $(cat {log}.pid); while ! grep -q transmitted {log}; do sleep 0.1; done; cat {log}; rm {log}*"
+    text = play.exec(source, "sh", "-c", end).stdout
+    match = re.search(r"(\d+) packets transmitted, (\d+) received", text)
+    assert match, text
+    sent, received = int(match[1]), int(match[2])
+    return sent > 1 and sent - received <= 1, f"{sent} sent, {received} received"
 
 
 @step(r"<where> runs")
@@ -255,6 +276,11 @@ def _primary(play: Play, where: str) -> Json:
 
 def _ping(play: Play, source: str, address: str) -> bool:
     return play.exec(source, "ping", "-n", "-c1", "-W1", address).returncode == 0
+
+
+def _ping_log(play: Play, source: str) -> str:
+    """The lab's pods share one /tmp."""
+    return f"/tmp/ping-{play.namespace}-{source.replace('/', '-')}"
 
 
 def _lookup(play: Play, source: str, name: str) -> list[str]:

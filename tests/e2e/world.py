@@ -18,6 +18,7 @@ class LabWorld:
     """Pods are the lab's: no image, no Service, no controller that starts them anew."""
 
     kind = "lab"
+    patience_s = 60.0
 
     def __init__(self, lab: Any) -> None:
         self._lab = lab

@@ -29,6 +29,7 @@ class KubernetesWorld:
     """Pods are Kubernetes'; a part is a pod of ours, or a program of a node."""
 
     kind = "kubernetes"
+    patience_s = 240.0
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
