@@ -18,7 +18,7 @@ NAMESPACED = (
 NODE = """
 ls /etc/cni/net.d /opt/cni/bin /etc/systemd/system 2>/dev/null
 find /opt/slicer /run/slicer /var/lib/slicer /run/wireguard 2>/dev/null
-ip -br link | grep -v '^veth' | cut -d' ' -f1
+ip -br link | grep -v '^veth' | cut -d' ' -f1 | cut -d@ -f1
 ls /run/netns | grep -v '^cni-'
 ip rule
 ip route show table all proto 83
