@@ -40,3 +40,5 @@ def log_to_stderr(level: str = "INFO") -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # Each try again is a warning there; what comes of it is told by who asked.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+    # It says that it takes no signals, which is how it is meant.
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)

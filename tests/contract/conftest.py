@@ -29,7 +29,7 @@ from slicer.model.attachments import Attachment, AttachmentState
 from slicer.model.clusters import Node, TunnelEndpoint
 from slicer.model.documents import Document, Documents, key_of
 
-WAIT_S = 40
+WAIT_S = 90
 """A test that waits this long has failed; nothing succeeds by it."""
 
 
