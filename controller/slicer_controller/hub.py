@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from slicer.client.codec import decode, encode
 from slicer.model.attachments import AddressDemand, Ping
-from slicer.model.clusters import ClusterBlocks
-from slicer.model.documents import key_of, of_kind
+from slicer.model.clusters import ClusterBlocks, Rotation, RotationState
+from slicer.model.documents import Documents, key_of, of_kind
 from slicer.model.errors import ExhaustedError
 from slicer.model.names import Prefix
 from slicer.model.slices import Export, Membership, Slice, SliceState
@@ -27,6 +28,7 @@ from slicer.plan.allocation import (
     plan_tunnel_set,
     plan_vni,
 )
+from slicer.plan.rotation import check_interval, due, next_generation, outdated, rotation_status
 from slicer.plan.views import clusters_of
 from slicer_controller.state import State
 
@@ -38,8 +40,9 @@ PING_LIFE_S = 600
 class Hub:
     """Allocates for all slices of the hub's state."""
 
-    def __init__(self, state: State, clock: Callable[[], float]) -> None:
+    def __init__(self, state: State, clock: Callable[[], float], rotate_every_s: int = 0) -> None:
         self._state, self._clock = state, clock
+        self._rotate_every_s = check_interval(rotate_every_s)
         self._exhausted: set[str] = set()
 
     def plan_slice(self, spec: Slice, before: SliceState | None) -> SliceState:
@@ -61,6 +64,18 @@ class Hub:
         """Begin somewhere else: nodes still have the slices of a memory that was lost, whose numbers nobody knows."""
         self.note_vni(int(epoch[:6], 16) % (VNI_MAX // 2) + VNI_MAX // 4)
 
+    def complete_rotation(self, spec: Rotation) -> Rotation:
+        """The wish with the number that it means."""
+        return spec if spec.generation else replace(spec, generation=next_generation(spec.tunnel_set, self._documents))
+
+    def plan_rotation(self, spec: Rotation) -> RotationState:
+        """The rotation that begins now. Nothing is written."""
+        return RotationState(spec=spec, started_at_s=int(self._clock()))
+
+    @property
+    def _documents(self) -> Documents:
+        return self._state.documents
+
     def withdraw_slice(self, name: str) -> None:
         """Remove what hangs on a slice; the slice goes last: asking again mends a kill in between."""
         for member in of_kind(self._state.documents, Membership):
@@ -77,6 +92,7 @@ class Hub:
                 self._allot(state, cluster)
         for blocks in of_kind(self._state.documents, ClusterBlocks):
             self._release_if_left(blocks)
+        self._rotate()
         self._forget_old()
 
     def _allot(self, state: SliceState, cluster: str) -> None:
@@ -100,6 +116,29 @@ class Hub:
             self._state.put(ClusterBlocks(slice=state.spec.name, cluster=cluster, blocks=blocks))
             log.info("blocks allocated", extra={"slice": state.spec.name, "cluster": cluster, "blocks": blocks})
         self._state.store.delete(f"reserved/{key}")
+
+    def _rotate(self) -> None:
+        """Note which rotations are over, and begin those that the interval asks for."""
+        now_s = self._clock()
+        for rotation in of_kind(self._documents, RotationState):
+            if rotation.finished_at_s is None and rotation_status(rotation, self._documents).state == "done":
+                self._state.put(replace(rotation, finished_at_s=int(now_s)))
+                log.info("keys rotated", extra={"set": rotation.spec.tunnel_set, "to": rotation.spec.generation})
+        for number, since_s in self._tunnel_sets().items() if self._rotate_every_s else ():
+            spec = due(number, self._documents, since_s, self._rotate_every_s, now_s)
+            if spec is not None:
+                self._state.put(self.plan_rotation(spec))
+        for rotation in outdated(self._documents):
+            self._state.delete(key_of(rotation))
+
+    def _tunnel_sets(self) -> dict[int, float]:
+        """Tunnel sets in use, and when the first slice of each was made."""
+        found: dict[int, float] = {}
+        for state in of_kind(self._documents, SliceState):
+            entry = self._state.store.get(key_of(state))
+            made_s = entry.created_at_s if entry else self._clock()
+            found[state.tunnel_set] = min(made_s, found.get(state.tunnel_set, made_s))
+        return found
 
     def _release_if_left(self, blocks: ClusterBlocks) -> None:
         state = self._state.documents.get(f"slice/{blocks.slice}")

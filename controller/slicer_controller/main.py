@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from slicer.client.identity import Identity, load_or_join
 from slicer.model.errors import InvalidError, SlicerError
 from slicer.model.names import Prefix, check_label, parse_address, parse_prefix
+from slicer.plan.rotation import check_interval
 from slicer_controller.logs import log_to_stderr
 from slicer_controller.platform import Platform
 from slicer_controller.running import Controller
@@ -51,6 +52,7 @@ class Options:
     join_token_file: Path | None
     serve_as: tuple[str, ...] = ()
     kubernetes: KubernetesOptions | None = None
+    rotate_every_s: int = 0
 
 
 def parse_options(arguments: Sequence[str]) -> Options:
@@ -63,6 +65,8 @@ def parse_options(arguments: Sequence[str]) -> Options:
         raise InvalidError("--cluster and --cidr are for --role member")
     if given.cluster:
         check_label("cluster name", given.cluster)
+    if given.rotate_keys_every_s and "hub" not in roles:
+        raise InvalidError("--rotate-keys-every-s is for --role hub")
     host, port = parse_listen(given.listen)
     advertise = given.advertise or f"https://{given.listen}"
     if urlsplit(advertise).scheme != "https" or not urlsplit(advertise).hostname:
@@ -78,6 +82,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         join_token_file=Path(given.join_token_file) if given.join_token_file else None,
         serve_as=tuple(given.serve_as),
         kubernetes=_kubernetes(given) if given.store == "kubernetes" else None,
+        rotate_every_s=check_interval(given.rotate_keys_every_s),
     )
 
 
@@ -117,6 +122,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--namespace", default="", help="of the controller's own objects (default: the pod's)")
     parser.add_argument("--service", default="slicer-controller", metavar="NAME", help="the Service that leads here")
     parser.add_argument("--probe-listen", metavar="IP:PORT", help="plain HTTP: /healthz and /readyz, also on standby")
+    parser.add_argument(
+        "--rotate-keys-every-s",
+        type=int,
+        default=0,
+        metavar="SECONDS",
+        help="new tunnel keys this often (hub; 0: never)",
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     return parser
 
@@ -178,6 +190,7 @@ def make_controller(
         hosts=frozenset(options.serve_as),
         store=store,
         platform=platform,
+        rotate_every_s=options.rotate_every_s,
     )
 
 

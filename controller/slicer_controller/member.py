@@ -12,12 +12,13 @@ from typing import TypeVar
 
 from slicer.client.codec import decode, encode
 from slicer.model.attachments import AddressDemand, AddressGrant, EndpointSet
-from slicer.model.clusters import ClusterBlocks, Gateway, Node, NodeBlocks
+from slicer.model.clusters import ClusterBlocks, Drain, Gateway, GatewayState, Node, NodeBlocks
 from slicer.model.documents import Document, key_of, of_kind
 from slicer.model.names import Address, Prefix
 from slicer.model.slices import SliceState
 from slicer.plan.allocation import REST_S, Reservation, contains, live, node_bits, plan_node_blocks
-from slicer.plan.gateways import plan_gateways
+from slicer.plan.draining import FORCE_S, LINGER_S, awaited, drained_nodes
+from slicer.plan.gateways import Leaving, plan_gateways
 from slicer.plan.grants import router_clashes
 from slicer.plan.views import in_slice, plan_endpoints
 from slicer_controller.access import Peer, is_revoked
@@ -38,6 +39,8 @@ class Member:
     ) -> None:
         self._state, self._cluster, self._clock, self._outside = state, cluster, clock, outside
         self._granting = Granting(state, cluster, clock)
+        self._left_at_s: dict[str, float] = {}
+        """Departures that nobody is awaited for any more, since when; after a restart the pause begins anew."""
 
     def reconcile(self) -> None:
         """Make node blocks, grants, gateways, endpoints and demands what slices, nodes and pods ask for."""
@@ -47,11 +50,29 @@ class Member:
         self._release(b for b in self._own(NodeBlocks) if b.slice not in names or self._is_deleted(b.node))
         self._granting.reconcile(slices)
         gateways = self._own(Gateway)
-        self._write(gateways, plan_gateways(self._cluster, slices, self._nodes(), gateways))
+        planned = plan_gateways(self._cluster, slices, self._nodes(), gateways, self._leaving(gateways))
+        self._write(gateways, planned)
         self._write(self._own(EndpointSet), plan_endpoints(self._state.documents, self._cluster))
         mine = [demand for demand in self._own(AddressDemand) if not demand.node]
         self._write(mine, [self._demand(name, version) for name, version in sorted(short)])
         self._forget_rested()
+
+    def _leaving(self, gateways: Iterable[Gateway]) -> Leaving:
+        """Which gateways may take their next step out of use."""
+        now_s = self._clock()
+        on_the_way = [gateway for gateway in gateways if gateway.state is not GatewayState.ACTIVE]
+        free = {g.departure for g in on_the_way if self._is_overdue(g) or not awaited(g, self._state.documents)}
+        self._left_at_s = {departure: self._left_at_s.get(departure, now_s) for departure in free}
+        return Leaving(
+            drained=drained_nodes(self._state.documents, self._cluster),
+            done=frozenset(one for one, at_s in self._left_at_s.items() if now_s - at_s >= LINGER_S),
+            now_ms=int(now_s * 1000),
+        )
+
+    def _is_overdue(self, gateway: Gateway) -> bool:
+        drain = self._state.documents.get(f"drain/{self._cluster}/{gateway.node}")
+        forced = isinstance(drain, Drain) and drain.force
+        return forced and self._clock() - gateway.since_ms / 1000 > FORCE_S
 
     def _allot(self, state: SliceState) -> set[int]:
         """Give every node its blocks; the families that the cluster's blocks are too few for."""

@@ -55,6 +55,7 @@ class Controller:
         hosts: frozenset[str] = frozenset(),
         store: Store | None = None,
         platform: Platform | None = None,
+        rotate_every_s: int = 0,
     ) -> None:
         self._roles, self._directory, self._clock, self._platform = roles, directory, clock, platform
         self._said: set[str] = set()
@@ -72,6 +73,7 @@ class Controller:
             clock=clock,
             ready=self.is_ready,
             platform=platform,
+            rotate_every_s=rotate_every_s,
         )
         self._state, self._hub, self._closing = self._context.state, self._context.hub, self._context.closing
         self._upstream = self._make_upstream(identity, cidrs)
@@ -196,11 +198,12 @@ def build_context(
     clock: Callable[[], float],
     ready: Callable[[], bool] = lambda: True,
     platform: Platform | None = None,
+    rotate_every_s: int = 0,
 ) -> Context:
     """The parts of a controller over a store; CA and administrator's token are made in `directory` if missing."""
     lost = (directory / "ca.pem").exists() and store.revision == 0
     state, authority = State(store), CertificateAuthority(directory)
-    hub = Hub(state, clock)
+    hub = Hub(state, clock, rotate_every_s)
     if lost:
         log.warning("store is empty but the CA is not new: was it lost?", extra={"epoch": store.epoch})
         hub.skip_vnis(store.epoch)

@@ -129,6 +129,8 @@ class TunnelHealth:
     node: str
     tunnel_set: int
     index: int
+    generation: int = 0
+    """Of the device's keys; while they rotate, a peer is seen once through each generation."""
     remote_cluster: str
     remote_node: str
     endpoint: str = ""

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from slicer.model.names import Address, Prefix, check_label, check_mac, check_public_key, check_range, check_subdomain
+
+TUNNEL_SET_MAX = 255
+"""Two hex digits in the name of the namespace."""
+GENERATION_MAX = 999_999
+"""What fits into the name of a device, which Linux limits to 15 bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +64,21 @@ class TunnelEndpoint:
     """The slot of the *remote* gateways that this device talks to."""
     public_key: str
     port: int
+    generation: int = 0
+    """Which rotation of the tunnel set's keys this device belongs to; it talks to devices of the same one only."""
 
     def __post_init__(self) -> None:
         check_public_key(self.public_key)
         check_range("tunnel port", self.port, 1, 65535)
+        check_range("generation", self.generation, 0, GENERATION_MAX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelUse:
+    """A node sends through devices of this generation of a tunnel set."""
+
+    tunnel_set: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +97,26 @@ class Node:
     wireguard: str = ""
     """Back end in use: `kernel`, `wireguard-go`, or empty where there is none (then the node is not capable)."""
     tunnels: tuple[TunnelEndpoint, ...] = ()
+    uses: tuple[TunnelUse, ...] = ()
+    """What the node, as a gateway, sends through now: devices of other generations get nothing from it."""
+    left: tuple[str, ...] = ()
+    """Departures (`Gateway.departure`) of gateways through which this node sends nothing any more."""
     version: str = ""
 
     def __post_init__(self) -> None:
         check_label("cluster name", self.cluster)
         check_subdomain("node name", self.name)
         check_mac(self.vtep_mac)
+
+
+class GatewayState(StrEnum):
+    """How far a gateway is on its way out of use; nothing is lost as long as each step waits for the one before."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"
+    """Everybody else leaves it; it carries what still comes."""
+    LEAVING = "leaving"
+    """Everybody has left; what starts on the node itself goes by the other gateways now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +131,55 @@ class Gateway:
     """Where other clusters reach it, the preferred one first; empty until the node has reported."""
     tunnels: tuple[TunnelEndpoint, ...] = ()
     """Only those of this tunnel set, by index; empty until the node has made its keys."""
+    state: GatewayState = GatewayState.ACTIVE
+    since_ms: int = 0
+    """When it came into this state, Unix time in milliseconds; 0 if it was never anything but active."""
+    uses: tuple[int, ...] = ()
+    """Generations of its devices through which it sends now, as the node said."""
+    left: tuple[str, ...] = ()
+    """Departures that the node has done, as it said."""
+
+    @property
+    def departure(self) -> str:
+        """What names this way out of use, so that an answer to an earlier one is not taken for one to this."""
+        return f"{self.cluster}/{self.tunnel_set}/{self.slot}@{self.since_ms}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """A user's wish: this node is to carry nothing for other nodes any more, as long as the wish stands."""
+
+    cluster: str
+    node: str
+    force: bool = False
+    """Also if it is the cluster's last gateway; and without waiting longer than a minute for nodes that say nothing."""
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        check_label("cluster name", self.cluster)
+        check_subdomain("node name", self.node)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """A wish for new keys: all devices of a tunnel set are made anew, beside the old ones, as this generation."""
+
+    tunnel_set: int
+    generation: int = 0
+    """0 in a wish means the next one; the highest of a set is the one in force."""
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        check_range("tunnel set", self.tunnel_set, 0, TUNNEL_SET_MAX)
+        check_range("generation", self.generation, 0, GENERATION_MAX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationState:
+    """A rotation as the hub carries it."""
+
+    spec: Rotation
+    started_at_s: int
+    """Unix time."""
+    finished_at_s: int | None = None
+    """When all gateways sent through the new devices only and had no others; None while it runs."""

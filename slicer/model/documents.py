@@ -12,6 +12,8 @@ Nothing here is merged: one key has one author.
 | membership | name | Membership | hub (user) |
 | export | slice, namespace, name | Export | hub (user) |
 | ping | id | Ping | hub (user) |
+| drain | cluster, node | Drain | hub (user) |
+| rotation | set, generation | RotationState | hub |
 | nodeblock | slice, cluster, node | NodeBlocks | member |
 | gateway | cluster, set, slot | Gateway | member |
 | endpoints | slice, namespace, name, cluster | EndpointSet | member |
@@ -45,7 +47,7 @@ from slicer.model.attachments import (
     PingResult,
     TunnelHealth,
 )
-from slicer.model.clusters import Cluster, ClusterBlocks, Gateway, Node, NodeBlocks
+from slicer.model.clusters import Cluster, ClusterBlocks, Drain, Gateway, Node, NodeBlocks, RotationState
 from slicer.model.errors import InvalidError
 from slicer.model.slices import Export, Membership, SliceState
 
@@ -57,6 +59,8 @@ Document = (
     | Membership
     | Export
     | Ping
+    | Drain
+    | RotationState
     | NodeBlocks
     | Gateway
     | EndpointSet
@@ -81,6 +85,8 @@ KINDS: Mapping[str, type[Document]] = {
     "membership": Membership,
     "export": Export,
     "ping": Ping,
+    "drain": Drain,
+    "rotation": RotationState,
     "nodeblock": NodeBlocks,
     "gateway": Gateway,
     "endpoints": EndpointSet,
@@ -128,6 +134,10 @@ def _parts(value: Document) -> tuple[object, ...]:
             return (value.slice, value.namespace, value.name)
         case Ping():
             return (value.id,)
+        case Drain():
+            return (value.cluster, value.node)
+        case RotationState(spec=rotation):
+            return (rotation.tunnel_set, rotation.generation)
         case NodeBlocks():
             return (value.slice, value.cluster, value.node)
         case Gateway():
@@ -141,7 +151,8 @@ def _parts(value: Document) -> tuple[object, ...]:
         case PathHealth():
             return (value.slice, value.cluster, value.node, value.remote_cluster)
         case TunnelHealth():
-            return (value.cluster, value.node, value.tunnel_set, value.index, value.remote_cluster)
+            device = f"{value.index}.{value.generation}" if value.generation else value.index
+            return (value.cluster, value.node, value.tunnel_set, device, value.remote_cluster)
         case LostCluster():
             return (value.cluster, value.node, value.tunnel_set, value.remote_cluster)
         case AddressDemand():

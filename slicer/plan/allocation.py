@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from slicer.model.clusters import TUNNEL_SET_MAX
 from slicer.model.errors import ExhaustedError, InvalidError
 from slicer.model.names import Prefix
 from slicer.model.slices import Slice, SliceState, TunnelMode
@@ -27,8 +28,6 @@ RESERVE_S = 24 * 3600
 REST_S = 60
 """A released node block rests, so that nobody's old connections reach its next owner."""
 VNI_MAX = (1 << 24) - 1
-TUNNEL_SET_MAX = 255
-"""Two hex digits in the name of the tunnel netns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from slicer.model.attachments import (
     LostCluster,
     Ping,
 )
-from slicer.model.clusters import Cluster, ClusterBlocks, Gateway, Node, NodeBlocks
+from slicer.model.clusters import Cluster, ClusterBlocks, Drain, Gateway, Node, NodeBlocks, RotationState
 from slicer.model.documents import Document, Documents, of_kind
 from slicer.model.slices import Export, Membership, SliceState
 
@@ -110,6 +110,8 @@ def _for_cluster(value: Document, scope: Scope) -> bool:
     match value:
         case Cluster():
             return value.name == scope.cluster
+        case Drain():
+            return value.cluster == scope.cluster
         case Export() | EndpointSet():
             return value.slice in scope.slices
         case AddressGrant():
@@ -143,6 +145,8 @@ def _for_both(value: Document, scope: Scope) -> bool:
             return value.slice in scope.slices
         case Gateway():
             return (value.cluster, value.tunnel_set) in scope.links
+        case RotationState():
+            return (scope.cluster, value.spec.tunnel_set) in scope.links
         case Membership() | Ping():
             return value.cluster == scope.cluster
         case _:

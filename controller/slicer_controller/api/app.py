@@ -103,7 +103,7 @@ def _user_routes(context: Context) -> Routes:
         for collection in COLLECTIONS:
             resources = Resources(context, collection)
             names = "/".join(f"{{{field}}}" for field in collection.identity)
-            base = ("POST",) if "PUT" not in collection.verbs else ("GET", "POST")
+            base = ("GET", "POST") if collection.listed else ("POST",)
             routes.append((f"/v1/{collection.path}", base, resources.on_collection))
             verbs = tuple(verb for verb in collection.verbs if verb != "POST")
             routes.append((f"/v1/{collection.path}/{names}", verbs, resources.on_resource))

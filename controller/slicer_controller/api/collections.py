@@ -11,10 +11,10 @@ from typing import Any, cast
 
 from slicer.client.codec import encode
 from slicer.model.attachments import Attachment, Ping, PingResult, TunnelHealth
-from slicer.model.clusters import Cluster, Gateway, Node
+from slicer.model.clusters import Cluster, Drain, Gateway, Node, Rotation, RotationState
 from slicer.model.documents import Document, Documents, key_of, of_kind
 from slicer.model.slices import Export, Membership, Slice, SliceState
-from slicer.plan import validation
+from slicer.plan import draining, rotation, validation
 from slicer.plan.status import export_endpoints, slice_status
 from slicer_controller.access import Peer
 from slicer_controller.context import Context
@@ -35,6 +35,9 @@ class Collection:
     identity: tuple[str, ...] = ("name",)
     """Fields of the spec that name one resource; the parts of its path and key."""
     verbs: tuple[str, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
+    listed: bool = True
+    complete: Callable[[Context, Any], Any] = lambda _context, spec: spec
+    """The spec of a new resource with what its asker left open."""
     check: Callable[[Any, Any, Documents], None]
     """(spec, spec before or None, documents): refuse what may not be."""
     check_delete: Callable[[str, Documents], None] = lambda _name, _documents: None
@@ -52,7 +55,7 @@ class Collection:
 
     def spec_of(self, document: Any) -> Any:
         """The spec that a stored document carries."""
-        return document.spec if isinstance(document, SliceState) else document
+        return document.spec if isinstance(document, SliceState | RotationState) else document
 
 
 def _check_slice(spec: Slice, before: Slice | None, documents: Documents) -> None:
@@ -83,9 +86,10 @@ def _delete_cluster(context: Context, name: str) -> None:
     context.door.revoke(Peer(kind="cluster", cluster=name, name=name))
     peer = Peer(kind="cluster", cluster=name, name=name)
     context.reports.forget(peer)
-    for member in of_kind(context.state.documents, Membership):
-        if member.cluster == name:
-            context.state.delete(key_of(member))
+    for kind in (Membership, Drain):
+        for value in of_kind(context.state.documents, kind):
+            if value.cluster == name:
+                context.state.delete(key_of(value))
 
 
 def _export_status(context: Context, export: Export) -> Json:
@@ -95,6 +99,14 @@ def _export_status(context: Context, export: Export) -> Json:
 def _ping_status(context: Context, ping: Ping) -> Json:
     result = context.state.documents.get(f"pingresult/{ping.cluster}/{ping.id}")
     return cast("Json", encode(result)) if isinstance(result, PingResult) else {}
+
+
+def _drain_status(context: Context, drain: Drain) -> Json:
+    return cast("Json", encode(draining.drain_status(drain, context.state.documents)))
+
+
+def _rotation_status(context: Context, state: RotationState) -> Json:
+    return cast("Json", encode(rotation.rotation_status(state, context.state.documents)))
 
 
 COLLECTIONS: tuple[Collection, ...] = (
@@ -144,8 +156,31 @@ COLLECTIONS: tuple[Collection, ...] = (
         spec_type=Ping,
         identity=("id",),
         verbs=("POST", "GET", "DELETE"),
+        listed=False,
         check=lambda spec, _, documents: validation.check_ping(spec, documents),
         status=_ping_status,
+    ),
+    Collection(
+        path="drains",
+        kind="drain",
+        singular="drain",
+        spec_type=Drain,
+        identity=("cluster", "node"),
+        check=draining.check_drain,
+        status=_drain_status,
+    ),
+    Collection(
+        path="rotations",
+        kind="rotation",
+        singular="rotation",
+        spec_type=Rotation,
+        identity=("tunnel_set", "generation"),
+        verbs=("POST", "GET", "DELETE"),
+        complete=lambda context, spec: context.hub.complete_rotation(spec),
+        check=lambda spec, _, documents: rotation.check_rotation(spec, documents),
+        check_delete=rotation.check_rotation_delete,
+        build=lambda context, spec, _: context.hub.plan_rotation(spec),
+        status=_rotation_status,
     ),
 )
 REPORTED: Mapping[str, type[Document]] = {

@@ -10,7 +10,7 @@ from slicer_controller.api.requests import PAGE_MAX
 from slicer_controller.api.schemas import REVISION, component_schemas, patch_schema
 
 Json = dict[str, Any]
-_STATUSES = {"slice": "SliceStatus", "ping": "PingResult"}
+_STATUSES = {"slice": "SliceStatus", "ping": "PingResult", "drain": "DrainStatus", "rotation": "RotationStatus"}
 _TEXTS = {
     "400": "The request cannot be read as HTTP.",
     "401": "The asker is not known.",
@@ -63,8 +63,9 @@ def _collection_paths(collection: Collection, schemas: Json) -> Json:
         "get": _operation(f"get {collection.singular}", resource, errors=("404",)),
         "delete": _delete(collection),
     }
-    if "PUT" in collection.verbs:
+    if collection.listed:
         base["get"] = _list(collection.path, spec, status, [])
+    if "PUT" in collection.verbs:
         one["put"] = _change(collection, "replace", _body(spec), resource)
         one["patch"] = _change(collection, "patch", _patch_body(patch_schema(schemas[type_], schemas)), resource)
     suffix = "/".join(f"{{{field}}}" for field in collection.identity)

@@ -33,7 +33,7 @@ class Resources:
         """GET (list, watch) and POST on `/v1/<collection>`."""
         if request.method == "POST":
             return await self._create(request)
-        if "POST" in self._collection.verbs and "PUT" not in self._collection.verbs:
+        if not self._collection.listed:
             raise NotFoundError(f"{self._collection.path} cannot be listed")
         query = parse_query(request, _LIST)
         return answer_list(self._context, self._items, query, f"{self._collection.kind}/")
@@ -52,7 +52,7 @@ class Resources:
     async def _create(self, request: Request) -> Response:
         query = parse_query(request, ("dry_run",))
         body = await read_object(request, _RESOURCE)
-        spec: Any = decode(self._collection.spec_type, body["spec"])
+        spec = self._collection.complete(self._context, decode(self._collection.spec_type, body["spec"]))
         name = self._collection.name_of(spec)
         _check_name(body, name, self._collection)
         if f"{self._collection.kind}/{name}" in self._state.documents:

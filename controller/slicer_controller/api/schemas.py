@@ -7,9 +7,11 @@ from typing import Any
 
 from slicer.client.codec import LABEL_SETS, adapter
 from slicer.model.attachments import Attachment, EndpointSet, Ping, PingResult, TunnelHealth
-from slicer.model.clusters import Cluster, Gateway, Node
+from slicer.model.clusters import GENERATION_MAX, TUNNEL_SET_MAX, Cluster, Drain, Gateway, Node, Rotation
 from slicer.model.names import LABEL_PATTERN, SUBDOMAIN_PATTERN
 from slicer.model.slices import BITS_MAX, CONTACT_MAX, RATE_MIN_BPS, UNIX_TIME_MAX, Export, Membership, Slice
+from slicer.plan.draining import DrainStatus
+from slicer.plan.rotation import RotationStatus
 from slicer.plan.status import SliceStatus
 from slicer_controller.access import TTL_MAX_S, JoinTokenSpec
 
@@ -74,14 +76,19 @@ _FIELDS: Mapping[str, Mapping[str, Json]] = {
         "target": ADDRESS,
         "count": {"minimum": 1, "maximum": 100},
     },
+    "Drain": {"cluster": LABEL, "node": SUBDOMAIN},
+    "Rotation": {
+        "tunnel_set": {"minimum": 0, "maximum": TUNNEL_SET_MAX},
+        "generation": {"minimum": 0, "maximum": GENERATION_MAX},
+    },
     "JoinTokenSpec": {
         "kind": {"enum": ["cluster", "node", "dns"]},
         "name": LABEL,
         "ttl_s": {"minimum": 1, "maximum": TTL_MAX_S},
     },
 }
-_ANSWERED = (SliceStatus, EndpointSet, PingResult, Node, Gateway, Attachment, TunnelHealth)
-_DECLARED = (Slice, Cluster, Membership, Export, Ping, JoinTokenSpec)
+_ANSWERED = (SliceStatus, DrainStatus, RotationStatus, EndpointSet, PingResult, Node, Gateway, Attachment, TunnelHealth)
+_DECLARED = (Slice, Cluster, Membership, Export, Ping, Drain, Rotation, JoinTokenSpec)
 METADATA: Json = {
     "type": "object",
     "additionalProperties": False,

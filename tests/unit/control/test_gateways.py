@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicer.model.clusters import Gateway, Node, TunnelEndpoint
+from slicer.model.clusters import Gateway, GatewayState, Node, TunnelEndpoint
 from slicer.model.slices import Slice, SliceState
-from slicer.plan.gateways import plan_gateways
+from slicer.plan.gateways import Leaving, plan_gateways
 
 KEY = "A" * 42 + "A="
 
@@ -38,29 +39,89 @@ def slots(gateways: list[Gateway]) -> dict[tuple[int, int], str]:
 
 SLICES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), max_size=4)
 NODES = st.dictionaries(st.sampled_from(["n1", "n2", "n3", "n4", "n5"]), st.booleans())
+DRAINED = st.frozensets(st.sampled_from(["n1", "n2", "n3"]))
 
 
-@given(st.lists(st.tuples(SLICES, NODES), min_size=1, max_size=6))
+@given(st.lists(st.tuples(SLICES, NODES, DRAINED, st.booleans()), min_size=1, max_size=6))
 def test_slots_are_full_distinct_and_never_shift(steps: Any) -> None:
-    """Through any history: each set has as many gateways as wanted and possible, and who can stay stays."""
+    """Through any history: each set has as many active gateways as wanted and possible, and who has a slot keeps it."""
     held: list[Gateway] = []
-    for wishes, capable in steps:
+    for time, (wishes, capable, drained, done) in enumerate(steps):
         slices = [slice_(i, gateways, number) for i, (gateways, number) in enumerate(wishes)]
         nodes = [node(name, capable=able) for name, able in capable.items()]
         able = {name for name, is_able in capable.items() if is_able}
+        departures = frozenset(g.departure for g in held if done and g.state is not GatewayState.ACTIVE)
+        leaving = Leaving(drained=drained, done=departures, now_ms=time)
         before = slots(held)
 
-        held = plan_gateways("a", slices, nodes, held)
+        held = plan_gateways("a", slices, nodes, held, leaving)
 
-        now = slots(held)
+        now, active = slots(held), [g for g in held if g.state is GatewayState.ACTIVE]
         for number in {n for _, n in wishes}:
-            wanted = max(min(gateways or len(able), len(able)) for gateways, n in wishes if n == number)
-            assert sorted(slot for n, slot in now if n == number) == list(range(wanted))
+            free = len(able - drained)
+            wanted = max(min(gateways or free, free) for gateways, n in wishes if n == number)
+            assert len([g for g in active if g.tunnel_set == number]) == wanted
             names = [name for (n, _), name in now.items() if n == number]
             assert len(names) == len(set(names))
+        assert not drained & {g.node for g in active}
         assert set(now.values()) <= able
         assert all(now[place] == name for place, name in before.items() if place in now and name in able)
-        assert plan_gateways("a", slices[::-1], nodes[::-1], held[::-1]) == held
+        sets = {n for _, n in wishes}
+        gone = {p for p, name in before.items() if p not in now and name in able and p[0] in sets}
+        assert not gone or done
+        again = plan_gateways("a", slices[::-1], nodes[::-1], held[::-1], replace(leaving, done=frozenset()))
+        assert again == held
+
+
+def way_out(node_names: str, **leaving: Any) -> list[list[tuple[int, str, str]]]:
+    """What becomes, step by step, of two gateways when each step is done at once: (slot, node, state)."""
+    nodes = [node(name) for name in node_names.split()]
+    held = plan_gateways("a", [slice_(0, 2)], nodes, [])
+    seen = []
+    for time in range(1, 5):
+        done = frozenset(g.departure for g in held if g.since_ms < time)
+        held = plan_gateways("a", [slice_(0, 2)], nodes, held, Leaving(done=done, now_ms=time, **leaving))
+        seen.append([(g.slot, g.node, str(g.state)) for g in held])
+    return seen
+
+
+def test_a_drained_gateway_is_replaced_first_and_leaves_in_two_steps() -> None:
+    """The other gateway keeps its slot, the new one gets one of its own, the drained one's is free at the end."""
+    stays, new = (1, "n2", "active"), (2, "n3", "active")
+
+    assert way_out("n1 n2 n3", drained=frozenset({"n1"})) == [
+        [(0, "n1", "draining"), stays, new],
+        [(0, "n1", "leaving"), stays, new],
+        [stays, new],
+        [stays, new],
+    ]
+
+
+def test_without_another_node_a_drained_gateway_is_not_replaced() -> None:
+    """Two nodes, one drained: the other one carries all."""
+    assert way_out("n1 n2", drained=frozenset({"n2"}))[-1] == [(0, "n1", "active")]
+
+
+def test_an_undrained_gateway_is_active_again_in_its_slot() -> None:
+    """Undraining half way turns round; who had replaced it is one too many and leaves in its turn."""
+    nodes = [node(name) for name in ("n1", "n2")]
+    held = plan_gateways("a", [slice_(0, 2)], nodes, [])
+    held = plan_gateways("a", [slice_(0, 2)], nodes, held, Leaving(drained=frozenset({"n1"}), now_ms=1))
+    assert held[0].state is GatewayState.DRAINING
+
+    held = plan_gateways("a", [slice_(0, 2)], nodes, held, Leaving(now_ms=2))
+
+    assert [(g.slot, g.node, g.state) for g in held] == [(0, "n1", "active"), (1, "n2", "active")]
+
+
+def test_fewer_wanted_gateways_leave_as_drained_ones_do() -> None:
+    """A slice that wants one gateway less takes none away at once."""
+    nodes = [node(name) for name in ("n1", "n2")]
+    held = plan_gateways("a", [slice_(0, 2)], nodes, [])
+
+    held = plan_gateways("a", [slice_(0, 1)], nodes, held, Leaving(now_ms=1))
+
+    assert [(g.slot, g.state) for g in held] == [(0, "active"), (1, "draining")]
 
 
 def test_sets_are_spread_over_the_nodes() -> None:

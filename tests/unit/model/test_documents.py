@@ -21,7 +21,7 @@ from slicer.model.attachments import (
     PingResult,
     TunnelHealth,
 )
-from slicer.model.clusters import Cluster, ClusterBlocks, Gateway, Node, NodeBlocks
+from slicer.model.clusters import Cluster, ClusterBlocks, Drain, Gateway, Node, NodeBlocks, Rotation, RotationState
 from slicer.model.errors import InvalidError
 from slicer.model.slices import Export, Membership, Slice, SliceState
 
@@ -33,6 +33,8 @@ EXAMPLES = {
     "membership/m.1": Membership(name="m.1", slice="red", cluster="a", namespace="ns"),
     "export/red/ns/web": Export(slice="red", namespace="ns", name="web", selector=(("app", "web"),)),
     "ping/p1": Ping(id="p1", cluster="a", namespace="ns", pod="x", slice="red", target="10.10.0.1"),
+    "drain/a/n1": Drain(cluster="a", node="n1"),
+    "rotation/0/3": RotationState(spec=Rotation(tunnel_set=0, generation=3), started_at_s=1),
     "nodeblock/red/a/n1": NodeBlocks(slice="red", cluster="a", node="n1", blocks=NET),
     "gateway/a/0/1": Gateway(cluster="a", tunnel_set=0, slot=1, node="n1"),
     "endpoints/red/ns/web/a": EndpointSet(slice="red", namespace="ns", name="web", cluster="a"),
