@@ -224,7 +224,9 @@ class Agent:
 
     def _node_document(self) -> Node:
         tunnels = tuple(
-            TunnelEndpoint(tunnel_set=t.tunnel_set, index=t.index, public_key=t.public_key, port=t.port)
+            TunnelEndpoint(
+                tunnel_set=t.tunnel_set, index=t.index, generation=t.generation, public_key=t.public_key, port=t.port
+            )
             for t in self._reconciler.tunnels
         )
         return Node(
@@ -236,6 +238,8 @@ class Agent:
             gateway_capable=self._settings.gateway and bool(self._dataplane.wireguard_name),
             wireguard=self._dataplane.wireguard_name,
             tunnels=tunnels,
+            uses=self._reconciler.keeper.uses,
+            left=self._reconciler.keeper.left,
             version=self._version,
         )
 

@@ -112,12 +112,13 @@ class HealthProber:
     def told(self, tunnels: Iterable[TunnelHealth]) -> tuple[TunnelHealth, ...]:
         """The tunnels with what the probes say of them."""
         lines = {
-            (target.spot.tunnel_set, target.cluster, target.index): line
+            (target.spot.tunnel_set, target.cluster, target.index, target.generation): line
             for target, line in self._lines.copy().items()
             if isinstance(target, TunnelTarget)
         }
         return tuple(
-            self._with_line(one, lines.get((one.tunnel_set, one.remote_cluster, one.index))) for one in tunnels
+            self._with_line(one, lines.get((one.tunnel_set, one.remote_cluster, one.index, one.generation)))
+            for one in tunnels
         )
 
     def _with_line(self, tunnel: TunnelHealth, line: Line | None) -> TunnelHealth:
@@ -341,7 +342,10 @@ def _verdict(line: Line) -> tuple[object, ...]:
 def _in_words(health: Health) -> dict[str, list[str]]:
     return {
         "avoided_gateways": [f"{node} towards {c} (set {s})" for s, c, node in sorted(health.avoided_gateways)],
-        "avoided_tunnels": [f"{index} towards {c} (set {s})" for s, c, index in sorted(health.avoided_tunnels)],
+        "avoided_tunnels": [
+            f"{index} of generation {generation} towards {c} (set {s})"
+            for s, c, index, generation in sorted(health.avoided_tunnels)
+        ],
         "cut_off": [f"from {c} (set {s})" for s, c in sorted(health.cut_off)],
         "gone": [f"{c} (set {s})" for s, c in sorted(health.gone)],
     }

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 
 from slicer.agent import log
 from slicer.agent.changes import Changes, Deadline
+from slicer.agent.tunnels import Tunnels
 from slicer.kernel.dataplane import DataPlane, Outcome
 from slicer.model.attachments import Attachment, AttachmentState, TunnelHealth
 from slicer.model.documents import Documents
 from slicer.model.errors import SlicerError, UnavailableError
-from slicer.plan.dataplane import LocalState, LocalTunnel, wanted_tunnels
+from slicer.plan.dataplane import LocalState, LocalTunnel
 
 SLOW_S = 10.0
 """How often the kernel is compared with the plan when nothing happens."""
@@ -37,6 +38,7 @@ class Reconciler:
         self._dataplane, self._view, self._local, self._changed = dataplane, view, local, changed
         self._settle = settle
         self._reconciled = reconciled
+        self.keeper = Tunnels(dataplane)
         self._said = log.Repeated()
         self._failures: tuple[str, ...] = ()
         self.settled = Changes()
@@ -64,6 +66,8 @@ class Reconciler:
         began_at = time.monotonic()
         local = self.local()
         outcome = self._dataplane.reconcile(view, local)
+        if outcome.settled:
+            self.keeper.settled(view, local, [health for health in (self._dataplane.health,) if health is not None])
         self._reconciled(view, local, outcome, began_at)
         self._report(outcome)
 
@@ -72,7 +76,7 @@ class Reconciler:
         view = self._view()
         if view is not None:
             here = self._local(())
-            self.tunnels = self._dataplane.ensure_keys(wanted_tunnels(view, here.cluster, here.node))
+            self.tunnels = self.keeper.wanted(view, here.cluster, here.node)
         return self._local(self.tunnels)
 
     def shape(self, vni: int, attachment: Attachment) -> None:

@@ -15,20 +15,20 @@ from pathlib import Path
 
 from slicer.kernel.apply import Applier
 from slicer.kernel.commands import Errors, find_leaf
-from slicer.kernel.keys import Keys
+from slicer.kernel.keys import Keys, Tunnel
 from slicer.kernel.nft import NftReader
 from slicer.kernel.observer import Observed, Observer
 from slicer.kernel.switch import Switch
 from slicer.kernel.wireguard import PeerState, PeerWish, Place
 from slicer.kernel.wireguard_choice import choose
 from slicer.model.attachments import Attachment, Bandwidth, TunnelHealth
-from slicer.model.clusters import Gateway
+from slicer.model.clusters import Gateway, TunnelEndpoint
 from slicer.model.documents import Documents, of_kind
 from slicer.plan.dataplane import Health, LocalState, LocalTunnel, plan_node, problems_of, slice_ns
 from slicer.plan.dataplane_commands import Change, render_endpoint
 from slicer.plan.dataplane_diff import POD_LINKS, diff
 from slicer.plan.dataplane_qos import plan_pod_rates, read_pod_rates, scope_of_pods
-from slicer.plan.dataplane_topology import pod_mtu
+from slicer.plan.dataplane_topology import pod_mtu, tunnel_device
 from slicer.plan.dataplane_values import Item, NodePlan, plan_of
 
 _ROUNDS = 4
@@ -71,10 +71,26 @@ class DataPlane:
         with self._lock:
             self._observer.close()
 
-    def ensure_keys(self, wanted: Iterable[tuple[int, int]]) -> tuple[LocalTunnel, ...]:
-        """Key and port for each wanted (set, index), sorted; made once, then always the same."""
+    def ensure_keys(self, wanted: Iterable[Tunnel]) -> tuple[LocalTunnel, ...]:
+        """Key and port for each wanted (set, index, generation), sorted; made once, then always the same."""
         with self._lock:
             return self._keys.ensure(wanted)
+
+    def known_tunnels(self) -> tuple[Tunnel, ...]:
+        """Those that have a key and a port."""
+        with self._lock:
+            return self._keys.all()
+
+    @property
+    def health(self) -> Health | None:
+        """What `avoid` was last told; None before that."""
+        return self._health
+
+    def forget_keys(self, wanted: Iterable[Tunnel]) -> tuple[Tunnel, ...]:
+        """Delete all keys but those of `wanted`, once their devices are gone; the tunnels that lost theirs."""
+        with self._lock:
+            present = {device.name for device, _ in self._observer.read_wireguard()}
+            return self._keys.keep({*wanted, *(t for t in self._keys.all() if tunnel_device(*t) in present)})
 
     def reconcile(self, view: Documents, local: LocalState) -> Outcome:
         """Make the kernel what `view` and `local` ask for."""
@@ -198,10 +214,10 @@ def _with_pods(plan: NodePlan, observed: Observed) -> tuple[NodePlan, tuple[str,
     return (plan_of(kept), tuple(sorted(missing))) if missing else (plan, ())
 
 
-def _far_ends(view: Documents, cluster: str) -> dict[str, Gateway]:
-    """Remote gateways by the public key of each of their devices."""
+def _far_ends(view: Documents, cluster: str) -> dict[str, tuple[Gateway, TunnelEndpoint]]:
+    """Remote gateways, and which of their devices it is, by the public key of each of their devices."""
     remote = [gateway for gateway in of_kind(view, Gateway) if gateway.cluster != cluster]
-    return {tunnel.public_key: gateway for gateway in remote for tunnel in gateway.tunnels}
+    return {tunnel.public_key: (gateway, tunnel) for gateway in remote for tunnel in gateway.tunnels}
 
 
 def _again(peer: PeerState) -> PeerWish:
@@ -213,12 +229,14 @@ def _again(peer: PeerState) -> PeerWish:
     )
 
 
-def _health(cluster: str, node: str, far: Gateway, peer: PeerState) -> TunnelHealth:
+def _health(cluster: str, node: str, end: tuple[Gateway, TunnelEndpoint], peer: PeerState) -> TunnelHealth:
+    far, device = end
     return TunnelHealth(
         cluster=cluster,
         node=node,
         tunnel_set=far.tunnel_set,
         index=far.slot,
+        generation=device.generation,
         remote_cluster=far.cluster,
         remote_node=far.node,
         endpoint=render_endpoint(peer.endpoint) if peer.endpoint else "",

@@ -1,7 +1,7 @@
 """WireGuard private keys of this node: made here, kept in files only root can read, never sent anywhere.
 
-`keys/<set>-<index>.key` holds the key, `tunnels.json` the ports; both stay, so that peers find the node again after a
-restart.
+`keys/<set>-<index>[-<generation>].key` holds the key, `tunnels.json` the ports; both stay as long as the tunnel is
+wanted, so that peers find the node again after a restart.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from wireguard_tools.wireguard_key import WireguardKey
 
 from slicer.kernel.wireguard import Secret
 from slicer.model.errors import ExhaustedError
+from slicer.plan.dataplane_commands import key_name
 from slicer.plan.dataplane_topology import LocalTunnel
+
+Tunnel = tuple[int, int, int]
+"""(tunnel set, index, generation)."""
 
 _LAST_PORT = 65535
 
@@ -29,8 +33,8 @@ class Keys:
         self._port_base = port_base
         self._known: dict[str, str] = {}
 
-    def ensure(self, wanted: Iterable[tuple[int, int]]) -> tuple[LocalTunnel, ...]:
-        """A key and a port for each wanted (set, index), sorted; those that exist are not touched."""
+    def ensure(self, wanted: Iterable[Tunnel]) -> tuple[LocalTunnel, ...]:
+        """A key and a port for each wanted tunnel, sorted; those that exist are not touched."""
         ports = self._read_ports()
         before = dict(ports)
         for tunnel in sorted(wanted):
@@ -40,12 +44,32 @@ class Keys:
             self._write_ports(ports)
         return tuple(
             LocalTunnel(
-                tunnel_set=number, index=index, port=ports[number, index], public_key=self._public((number, index))
+                tunnel_set=tunnel[0],
+                index=tunnel[1],
+                generation=tunnel[2],
+                port=ports[tunnel],
+                public_key=self._public(tunnel),
             )
-            for number, index in sorted(set(wanted))
+            for tunnel in sorted(set(wanted))
         )
 
-    def private(self, tunnel: tuple[int, int]) -> Secret:
+    def all(self) -> tuple[Tunnel, ...]:
+        """All tunnels that have a port."""
+        return tuple(sorted(self._read_ports()))
+
+    def keep(self, wanted: Iterable[Tunnel]) -> tuple[Tunnel, ...]:
+        """Delete the keys of all tunnels but these, and free their ports; the tunnels that lost theirs."""
+        kept = {key_name(tunnel) for tunnel in wanted}
+        for path in self._directory.glob("*.key"):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+        ports = self._read_ports()
+        gone = tuple(sorted(tunnel for tunnel in ports if key_name(tunnel) not in kept))
+        if gone:
+            self._write_ports({tunnel: port for tunnel, port in ports.items() if tunnel not in gone})
+        return gone
+
+    def private(self, tunnel: Tunnel) -> Secret:
         """The private key of a tunnel; OSError if there is none."""
         return Secret(text=self._path(tunnel).read_text().strip())
 
@@ -55,32 +79,32 @@ class Keys:
             self._known[key.text] = str(WireguardKey(key.text).public_key())
         return self._known[key.text]
 
-    def _public(self, tunnel: tuple[int, int]) -> str:
+    def _public(self, tunnel: Tunnel) -> str:
         return self.public_of(self.private(tunnel))
 
-    def _path(self, tunnel: tuple[int, int]) -> Path:
-        return self._directory / f"{tunnel[0]}-{tunnel[1]}.key"
+    def _path(self, tunnel: Tunnel) -> Path:
+        return self._directory / key_name(tunnel)
 
-    def _ensure_key(self, tunnel: tuple[int, int]) -> None:
+    def _ensure_key(self, tunnel: Tunnel) -> None:
         if not self._path(tunnel).exists():
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             _write(self._path(tunnel), f"{WireguardKey.generate()}\n")
 
-    def _free_port(self, ports: dict[tuple[int, int], int]) -> int:
+    def _free_port(self, ports: dict[Tunnel, int]) -> int:
         for port in range(self._port_base, _LAST_PORT + 1):
             if port not in ports.values():
                 return port
         raise ExhaustedError(f"no UDP port is free between {self._port_base} and {_LAST_PORT} for another tunnel")
 
-    def _read_ports(self) -> dict[tuple[int, int], int]:
+    def _read_ports(self) -> dict[Tunnel, int]:
         try:
             text = self._ports_file.read_text()
         except FileNotFoundError:
             return {}
-        return {(number, index): port for number, index, port in json.loads(text)}
+        return {(number, index, (*generation, 0)[0]): port for number, index, port, *generation in json.loads(text)}
 
-    def _write_ports(self, ports: dict[tuple[int, int], int]) -> None:
-        rows = [[number, index, port] for (number, index), port in sorted(ports.items())]
+    def _write_ports(self, ports: dict[Tunnel, int]) -> None:
+        rows = [[number, index, port, generation] for (number, index, generation), port in sorted(ports.items())]
         _write(self._ports_file, json.dumps(rows))
 
 

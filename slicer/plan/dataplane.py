@@ -6,7 +6,7 @@ the kernel. `docs/explain/data-plane.md` has the picture and the reasons.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from slicer.model.clusters import Gateway
 from slicer.model.documents import Documents, of_kind
@@ -26,6 +26,7 @@ from slicer.plan.dataplane_topology import (
 )
 from slicer.plan.dataplane_tunnel import plan_tunnels
 from slicer.plan.dataplane_values import Item, NodePlan, plan_of
+from slicer.plan.rotation import generation_of
 
 __all__ = [
     "Health",
@@ -40,22 +41,33 @@ __all__ = [
 ]
 
 
-def wanted_tunnels(view: Documents, cluster: str, node: str) -> frozenset[tuple[int, int]]:
-    """(tunnel set, index) of each WireGuard device that this node needs: one for each slot that remote clusters use."""
-    states = [state for state in of_kind(view, SliceState) if has_cluster(state, cluster)]
+def wanted_tunnels(view: Documents, cluster: str, node: str) -> frozenset[tuple[int, int, int]]:
+    """(tunnel set, index, generation) of each WireGuard device that this node needs.
+
+    One for each slot that remote clusters use, of the generation in force; and those that it has of other generations
+    through which it or a remote gateway still sends.
+    """
     gateways = of_kind(view, Gateway)
-    mine = {g.tunnel_set for g in gateways if (g.cluster, g.node) == (cluster, node)}
-    return frozenset(
-        (gateway.tunnel_set, gateway.slot)
-        for gateway in gateways
-        if gateway.cluster != cluster
-        and gateway.tunnel_set in mine
-        and any(
-            state.tunnel_set == gateway.tunnel_set
-            and has_cluster(state, cluster)
-            and has_cluster(state, gateway.cluster)
-            for state in states
-        )
+    mine = {g.tunnel_set: g for g in gateways if (g.cluster, g.node) == (cluster, node)}
+    remote = [g for g in gateways if g.cluster != cluster and g.tunnel_set in mine and _is_linked(view, cluster, g)]
+    wanted = {(g.tunnel_set, g.slot, generation_of(g.tunnel_set, view)) for g in remote}
+    for number, own in mine.items():
+        used = {use for g in (*remote, own) if g.tunnel_set == number for use in _uses(g)}
+        slots = {g.slot for g in remote if g.tunnel_set == number}
+        wanted |= {(number, e.index, e.generation) for e in own.tunnels if e.generation in used and e.index in slots}
+    return frozenset(wanted)
+
+
+def _uses(gateway: Gateway) -> Iterable[int]:
+    """Of a gateway that has not said what it sends through, all that it has is taken for used."""
+    return gateway.uses or {end.generation for end in gateway.tunnels}
+
+
+def _is_linked(view: Documents, cluster: str, gateway: Gateway) -> bool:
+    """Whether a slice of the gateway's tunnel set has both clusters."""
+    return any(
+        state.tunnel_set == gateway.tunnel_set and has_cluster(state, cluster) and has_cluster(state, gateway.cluster)
+        for state in of_kind(view, SliceState)
     )
 
 

@@ -167,9 +167,15 @@ def _(item: Link) -> Line | None:
     return (item.ns, "ip", f"link delete dev {item.name}")
 
 
+def key_name(tunnel: tuple[int, int, int]) -> str:
+    """Name of the file that holds the private key of (tunnel set, index, generation)."""
+    number, index, generation = tunnel
+    return f"{number}-{index}-{generation}.key" if generation else f"{number}-{index}.key"
+
+
 @_put.register
 def _(item: WgDevice, _observed: Item | None) -> list[Line]:
-    key = f"keys/{item.tunnel[0]}-{item.tunnel[1]}.key"
+    key = f"keys/{key_name(item.tunnel)}"
     return [(item.ns, "wg", f"set {item.name} private-key {key} listen-port {item.port}")]
 
 

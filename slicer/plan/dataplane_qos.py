@@ -13,7 +13,7 @@ from zlib import crc32
 
 from slicer.model.attachments import Attachment, Bandwidth
 from slicer.model.slices import BITS_MAX, RATE_MIN_BPS, QosProfile
-from slicer.plan.dataplane_topology import LocalState, SliceHere, pod_mtu, tunnel_device, tunnel_ns
+from slicer.plan.dataplane_topology import LocalState, SliceHere, pod_mtu, tunnel_ns
 from slicer.plan.dataplane_values import Filter, HtbClass, Item, Link, NodePlan, Qdisc, plan_of
 
 IFB = "ifb0"
@@ -51,7 +51,7 @@ def plan_slice_rates(number: int, slices: Sequence[SliceHere], local: LocalState
         yield from _slice_filters(ns, minor, here)
     for tunnel in local.tunnels:
         if tunnel.tunnel_set == number:
-            yield from _redirect(ns, tunnel_device(number, tunnel.index), "egress")
+            yield from _redirect(ns, tunnel.device, "egress")
 
 
 def _slice_class(ns: str, minor: int, profile: QosProfile, uplink: int, leaf: str) -> Iterator[Item]:

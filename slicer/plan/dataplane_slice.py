@@ -41,6 +41,8 @@ NEXT_HOP: dict[int, Address] = {
     6: ipaddress.IPv6Address("fe80::1"),
 }
 """Next hop of pods and across the trunk, by family: belongs to nobody, the neighbour entry alone gives it a meaning."""
+Hop = tuple[str, str, Address | None]
+"""Name, device, next hop."""
 BUCKETS = 128
 IDLE_S = 120
 """Longer than the pauses of any flow that matters: a busy flow never changes its gateway because another came back."""
@@ -149,18 +151,21 @@ def _is_gone(here: SliceHere, remote: Remote, local: LocalState) -> bool:
 
 
 def sends_by_others(here: SliceHere, cluster: str, local: LocalState) -> bool:
-    """Whether this gateway's own pods reach `cluster` by the other gateways, because its own tunnels do not.
+    """Whether this gateway's own pods reach `cluster` by the other gateways: its tunnels do not, or it is leaving.
 
     Only what starts here goes that way: the packet filter drops what came from another node and would go to a third.
     """
     health, number = local.health, here.tunnel_set
     others = [node for node in _gateways(here) if (number, cluster, node.node) not in health.avoided_gateways]
+    if local.node in here.left and any(node.node not in here.draining for node in others):
+        return True
     return (number, cluster) in health.cut_off and bool(others)
 
 
 def _gateways(here: SliceHere) -> list[Node]:
-    """The gateways of this cluster but this node, by slot."""
-    return [node for name in here.gateways for node in here.neighbours if node.node == name]
+    """The gateways of this cluster but this node, by slot; without those that everybody has left, if there are others."""
+    found = [node for name in here.gateways for node in here.neighbours if node.node == name]
+    return [node for node in found if node.node not in here.left] or found
 
 
 def _node(ns: str, node: Node) -> Iterator[Item]:
@@ -182,30 +187,38 @@ def _remote_routes(here: SliceHere, local: LocalState) -> Iterator[Item]:
 
     On a gateway the groups stand by, over the other gateways.
     """
-    number, avoided = here.tunnel_set, local.health.avoided_gateways
     for version in here.versions:
-        hops = [(node.node, "vx0", _router(node.routers, version)) for node in _gateways(here)]
-        members = [hop for hop in hops if hop[2] is not None]
         for remote in here.remotes:
+            members = gateway_hops(here, version)
             blocks = [block for block in remote.blocks if block.version == version]
-            name = f"{remote.cluster}/{version}"
-            used = [hop for hop in members if (number, remote.cluster, hop[0]) not in avoided]
             if members and blocks:
-                group = spread(here.ns, name, version, members, used)
+                used = used_gateways(here, remote.cluster, members, local)
+                group = spread(here.ns, f"{remote.cluster}/{version}", version, members, used)
                 yield from group
                 by_group = here.slot is None or sends_by_others(here, remote.cluster, local)
                 if by_group and not _is_gone(here, remote, local):
                     yield from (Route(ns=here.ns, dst=block, nexthop=group[-1].id) for block in blocks)
 
 
-Hop = tuple[str, str, Address | None]
-"""Name, device, next hop."""
+def gateway_hops(here: SliceHere, version: int) -> list[Hop]:
+    """The ways to the cluster's other gateways."""
+    hops = [(node.node, "vx0", _router(node.routers, version)) for node in _gateways(here)]
+    return [hop for hop in hops if hop[2] is not None]
+
+
+def used_gateways(here: SliceHere, cluster: str, members: Sequence[Hop], local: LocalState) -> list[Hop]:
+    """Those that get to `cluster`; of these those that are not to be left; all, where nothing better is known."""
+    number, health = here.tunnel_set, local.health
+    judged = {hop[0] for hop in members if (number, cluster, hop[0]) in health.judged_gateways}
+    good = [hop for hop in members if (number, cluster, hop[0]) not in health.avoided_gateways]
+    good = [hop for hop in good if not judged or hop[0] in judged]
+    return [hop for hop in good if hop[0] not in here.draining] or good or list(members)
 
 
 def spread(
     ns: str, name: str, version: int, members: Sequence[Hop], used: Sequence[Hop]
 ) -> tuple[Nexthop | NexthopGroup, ...]:
-    """A resilient group, the last, over those of `members` that are used (all of them if none is), and its objects.
+    """A resilient group, the last, over those of `members` that are used, at least one, and its objects.
 
     The objects of every member are always there, and a spare of each: taking a member out is one change of one group.
     """
@@ -214,7 +227,7 @@ def spread(
         for who, dev, via in members
         for copy in (0, 1)
     ]
-    taken = [who for who, _, _ in used or members]
+    taken = [who for who, _, _ in used]
     group = NexthopGroup(
         ns=ns,
         id=_id(f"group/{name}"),

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from slicer.model.attachments import Attachment
-from slicer.model.clusters import ClusterBlocks, Gateway, Node, NodeBlocks
+from slicer.model.clusters import ClusterBlocks, Gateway, GatewayState, Node, NodeBlocks
 from slicer.model.documents import Documents, of_kind
 from slicer.model.names import Address, Prefix
 from slicer.model.slices import QosProfile, SliceState
+from slicer.plan.rotation import generation_of
 
 VXLAN_PORT = 4790
 """UDP. Not 4789 (Calico, and the kernel's users by default) nor 8472 (Flannel, Cilium): two owners of one port in the
@@ -35,8 +36,14 @@ class LocalTunnel:
 
     tunnel_set: int
     index: int
+    generation: int = 0
     port: int
     public_key: str
+
+    @property
+    def device(self) -> str:
+        """Its name."""
+        return tunnel_device(self.tunnel_set, self.index, self.generation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +62,11 @@ class Health:
 
     avoided_gateways: frozenset[tuple[int, str, str]] = frozenset()
     """(tunnel set, remote cluster, node of this cluster): not to be used as gateway towards that cluster."""
-    avoided_tunnels: frozenset[tuple[int, str, int]] = frozenset()
-    """(tunnel set, remote cluster, index) of this node's own tunnels."""
+    avoided_tunnels: frozenset[tuple[int, str, int, int]] = frozenset()
+    """(tunnel set, remote cluster, index, generation) of this node's own tunnels."""
+    judged_gateways: frozenset[tuple[int, str, str]] = frozenset()
+    judged_tunnels: frozenset[tuple[int, str, int, int]] = frozenset()
+    """What the probes know at all. What came after that is not used as long as there is something that they know."""
     cut_off: frozenset[tuple[int, str]] = frozenset()
     """(tunnel set, remote cluster) that none of this gateway's own tunnels reaches, and another gateway does."""
     gone: frozenset[tuple[int, str]] = frozenset()
@@ -123,6 +133,15 @@ class SliceHere:
     """Nodes of this cluster that carry the slice's tunnel set, by slot."""
     slot: int | None
     """This node's slot in the tunnel set; None if it is no gateway."""
+    draining: frozenset[str] = frozenset()
+    """Those of `gateways` that are to be left as soon as others work."""
+    left: frozenset[str] = frozenset()
+    """Those that everybody has left: they carry nothing for others any more. The node itself, too: then its own pods
+    are to go by the others."""
+    generation: int = 0
+    """Of the tunnel set's keys: the one in force."""
+    pledged: bool = False
+    """This gateway has said that it sends through that generation only: the others may take away the rest."""
 
     @property
     def ns(self) -> str:
@@ -154,9 +173,9 @@ def tunnel_ns(tunnel_set: int) -> str:
     return f"t-{tunnel_set:02x}"
 
 
-def tunnel_device(tunnel_set: int, index: int) -> str:
-    """Name of a WireGuard device; unique on the node."""
-    return f"w{tunnel_set}.{index}"
+def tunnel_device(tunnel_set: int, index: int, generation: int = 0) -> str:
+    """Name of a WireGuard device; unique on the node, and never that of an earlier one."""
+    return f"w{tunnel_set}.{index}.{generation}" if generation else f"w{tunnel_set}.{index}"
 
 
 def has_cluster(state: SliceState, cluster: str) -> bool:
@@ -195,6 +214,7 @@ def _slice_here(
     blocks = {held.cluster: held.blocks for held in of_kind(view, ClusterBlocks) if held.slice == name}
     held = {n.node: n for n in of_kind(view, NodeBlocks) if n.slice == name and n.cluster == local.cluster}
     gateways = _gateways(view, local.cluster, state.tunnel_set)
+    generation = generation_of(state.tunnel_set, view)
     mine = held.get(local.node)
     return SliceHere(
         name=name,
@@ -212,6 +232,10 @@ def _slice_here(
         ),
         gateways=tuple(gateway.node for gateway in gateways),
         slot=next((gateway.slot for gateway in gateways if gateway.node == local.node), None),
+        draining=frozenset(g.node for g in gateways if g.state is not GatewayState.ACTIVE),
+        left=frozenset(g.node for g in gateways if g.state is GatewayState.LEAVING),
+        generation=generation,
+        pledged=any(g.node == local.node and g.uses == (generation,) for g in gateways),
     )
 
 

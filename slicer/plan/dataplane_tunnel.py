@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from slicer.model.clusters import Gateway
+from slicer.model.clusters import Gateway, GatewayState, TunnelEndpoint
 from slicer.model.names import Address, Prefix
 from slicer.plan.dataplane_slice import (
     LOOPBACK_MTU,
@@ -25,7 +26,6 @@ from slicer.plan.dataplane_topology import (
     SliceHere,
     Topology,
     pod_mtu,
-    tunnel_device,
     tunnel_ns,
 )
 from slicer.plan.dataplane_values import (
@@ -41,6 +41,8 @@ from slicer.plan.dataplane_values import (
 )
 from slicer.plan.probing import PROBE_PORT, PROBE_PREFIX
 
+_GENERATION_BITS = 4
+"""Two generations are there at a time; more tell them from late packets of others."""
 PROBE_RULE = 1
 """Priority of the one rule that delivers packets here; not 0, which is the rule that the kernel makes."""
 KEEPALIVE_S = 25
@@ -50,61 +52,65 @@ KEEPALIVE_S = 25
 def plan_tunnels(number: int, slices: Sequence[SliceHere], topology: Topology, local: LocalState) -> Iterator[Item]:
     """The namespace of tunnel set `number`, whose gateway this node is for all of `slices`; without its rates."""
     ns = tunnel_ns(number)
-    tunnels = sorted((t for t in local.tunnels if t.tunnel_set == number), key=lambda tunnel: tunnel.index)
-    peers = [peer for tunnel in tunnels for peer in peers_of(tunnel, slices, topology, local)]
+    tunnels = sorted((t for t in local.tunnels if t.tunnel_set == number), key=lambda t: (t.index, t.generation))
+    ends = [end for tunnel in tunnels for end in tunnel_ends(tunnel, slices, topology, local)]
     yield Namespace(ns=ns)
     yield from namespace_settings(ns, f"{local.cluster}/{local.node}/{ns}")
-    own = own_probe_address(slices[0], local)
-    yield from _rules(ns, own)
-    yield LinkAddress(ns=ns, dev="lo", address=own)
+    yield from _rules(ns, own_probe_prefix(slices[0], local))
+    for generation in sorted({tunnel.generation for tunnel in tunnels} | {slices[0].generation}):
+        yield LinkAddress(ns=ns, dev="lo", address=own_probe_address(slices[0], local, generation))
     yield Link(ns=ns, name="lo", kind="loopback", mtu=LOOPBACK_MTU)
     for tunnel in tunnels:
         yield from _device(ns, tunnel, local)
     for here in slices:
         yield from _trunk_routes(ns, here)
-    for cluster in sorted({cluster for cluster, _ in peers}):
-        yield from _remote_routes(ns, cluster, [peer for c, peer in peers if c == cluster], slices, local)
-    yield from (peer for _, peer in peers)
-    for cluster, peer in peers:
-        far = probe_address(cluster, number, device_index(peer.dev))
-        yield Route(ns=ns, dst=ipaddress.ip_network(far), dev=peer.dev)
-    yield table(ns, _filter_text(slices, own))
+    for cluster in sorted({end.cluster for end in ends}):
+        yield from _remote_routes(ns, cluster, [end for end in ends if end.cluster == cluster], slices, local)
+    for end in ends:
+        yield end.peer
+        far = probe_address(end.cluster, number, end.index, end.generation)
+        yield Route(ns=ns, dst=ipaddress.ip_network(far), dev=end.peer.dev)
+    yield table(ns, _filter_text(slices, own_probe_prefix(slices[0], local)))
 
 
-def probe_address(cluster: str, tunnel_set: int, slot: int) -> Address:
+def probe_address(cluster: str, tunnel_set: int, slot: int, generation: int = 0) -> Address:
     """The address of a gateway inside its tunnels: both ends work it out, nobody allocates it.
 
-    PROBE_PREFIX, 16 bits of tunnel set, 48 bits of the cluster's name, 16 bits of slot. Different for all peers of a
-    device, which are of different clusters.
+    PROBE_PREFIX, 16 bits of tunnel set, 48 bits of the cluster's name, 12 bits of slot, 4 bits of generation. Different
+    for all peers of a device, which are of different clusters, and for the devices of a peer while its keys rotate.
     """
     name = int.from_bytes(hashlib.sha256(cluster.encode()).digest()[:6], "big")
-    return PROBE_PREFIX[tunnel_set << 64 | name << 16 | slot]
+    return PROBE_PREFIX[tunnel_set << 64 | name << 16 | slot << _GENERATION_BITS | generation % (1 << _GENERATION_BITS)]
 
 
-def own_probe_address(here: SliceHere, local: LocalState) -> Address:
+def own_probe_address(here: SliceHere, local: LocalState, generation: int) -> Address:
     """This gateway's own one."""
-    return probe_address(local.cluster, here.tunnel_set, here.slot or 0)
+    return probe_address(local.cluster, here.tunnel_set, here.slot or 0, generation)
 
 
-def _rules(ns: str, own: Address) -> Iterator[Rule]:
+def own_probe_prefix(here: SliceHere, local: LocalState) -> Prefix:
+    """Its own ones of all generations."""
+    return ipaddress.ip_network((own_probe_address(here, local, 0), 128 - _GENERATION_BITS))
+
+
+def _rules(ns: str, own: Prefix) -> Iterator[Rule]:
     """Of all packets only probes are ever delivered *here*: router addresses live behind the trunks.
 
     The addresses on the trunks are only the source of ICMP errors.
     """
     for version, rules in MAIN_RULES.items():
         yield from (Rule(ns=ns, version=version, priority=p, table=t) for p, t in rules if p != 0)
-    yield Rule(ns=ns, version=6, priority=PROBE_RULE, table=255, dst=ipaddress.ip_network(own))
+    yield Rule(ns=ns, version=6, priority=PROBE_RULE, table=255, dst=own)
 
 
 def _device(ns: str, tunnel: LocalTunnel, local: LocalState) -> Iterator[Item]:
-    name = tunnel_device(tunnel.tunnel_set, tunnel.index)
-    yield Link(ns=ns, name=name, kind="wireguard", mtu=pod_mtu(local.underlay_mtu))
+    yield Link(ns=ns, name=tunnel.device, kind="wireguard", mtu=pod_mtu(local.underlay_mtu))
     yield WgDevice(
         ns=ns,
-        name=name,
+        name=tunnel.device,
         port=tunnel.port,
         public_key=tunnel.public_key,
-        tunnel=(tunnel.tunnel_set, tunnel.index),
+        tunnel=(tunnel.tunnel_set, tunnel.index, tunnel.generation),
     )
 
 
@@ -117,30 +123,60 @@ def _trunk_routes(ns: str, here: SliceHere) -> Iterator[Item]:
         yield Route(ns=ns, dst=block, dev=dev, via=NEXT_HOP[block.version])
 
 
-def peers_of(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelEnd:
+    """One peer of one device: the way to one gateway of one remote cluster."""
+
+    cluster: str
+    index: int
+    """Of the device, and so the slot of the far gateway."""
+    generation: int
+    state: GatewayState
+    """Of the far gateway."""
+    peer: WgPeer
+
+    @property
+    def hop(self) -> Hop:
+        """As a member of a group."""
+        return (self.peer.dev, self.peer.dev, None)
+
+
+def tunnel_ends(
     tunnel: LocalTunnel, slices: Sequence[SliceHere], topology: Topology, local: LocalState
-) -> Iterator[tuple[str, WgPeer]]:
-    """Device j talks to the gateway in slot j of each remote cluster, whose device for us is the one of *our* slot."""
+) -> Iterator[TunnelEnd]:
+    """Device j talks to the gateway in slot j of each remote cluster, whose device for us is the one of *our* slot.
+
+    Both ends are of one generation: a device whose other end has no key of it yet has no peer there.
+    """
     slot = slices[0].slot
     for gateway in topology.remote_gateways:
         blocks = _blocks(slices, gateway.cluster)
-        far_probe = ipaddress.ip_network(probe_address(gateway.cluster, gateway.tunnel_set, gateway.slot))
         if (gateway.tunnel_set, gateway.slot) != (tunnel.tunnel_set, tunnel.index) or not blocks:
             continue
-        far = next((end for end in gateway.tunnels if end.index == slot), None)
+        far = next((end for end in gateway.tunnels if (end.index, end.generation) == (slot, tunnel.generation)), None)
         address = _reachable(gateway, local)
         if far is not None and address is not None:
-            yield (
-                gateway.cluster,
-                WgPeer(
-                    ns=tunnel_ns(tunnel.tunnel_set),
-                    dev=tunnel_device(tunnel.tunnel_set, tunnel.index),
-                    public_key=far.public_key,
-                    endpoint=(address, far.port),
-                    allowed_ips=tuple(sorted((*blocks, far_probe), key=_by_family)),
-                    keepalive_s=KEEPALIVE_S,
-                ),
+            yield TunnelEnd(
+                cluster=gateway.cluster,
+                index=tunnel.index,
+                generation=tunnel.generation,
+                state=gateway.state,
+                peer=_peer(gateway, far, tunnel, address, blocks),
             )
+
+
+def _peer(
+    gateway: Gateway, far: TunnelEndpoint, tunnel: LocalTunnel, address: Address, blocks: tuple[Prefix, ...]
+) -> WgPeer:
+    probe = probe_address(gateway.cluster, gateway.tunnel_set, gateway.slot, tunnel.generation)
+    return WgPeer(
+        ns=tunnel_ns(tunnel.tunnel_set),
+        dev=tunnel.device,
+        public_key=far.public_key,
+        endpoint=(address, far.port),
+        allowed_ips=tuple(sorted((*blocks, ipaddress.ip_network(probe)), key=_by_family)),
+        keepalive_s=KEEPALIVE_S,
+    )
 
 
 def _reachable(gateway: Gateway, local: LocalState) -> Address | None:
@@ -160,27 +196,55 @@ def _by_family(block: Prefix) -> tuple[int, int, int]:
     return (block.version, int(block.network_address), block.prefixlen)
 
 
-def device_index(name: str) -> int:
-    """The index in the name of a WireGuard device."""
-    return int(name.rpartition(".")[2])
-
-
 def _remote_routes(
-    ns: str, cluster: str, peers: list[WgPeer], slices: Sequence[SliceHere], local: LocalState
+    ns: str, cluster: str, ends: list[TunnelEnd], slices: Sequence[SliceHere], local: LocalState
 ) -> Iterator[Item]:
     blocks = _blocks(slices, cluster)
-    number, avoided = slices[0].tunnel_set, local.health.avoided_tunnels
-    devices: list[Hop] = [(peer.dev, peer.dev, None) for peer in peers]
-    used = [hop for hop in devices if (number, cluster, device_index(hop[0])) not in avoided]
+    members = [end.hop for end in ends]
+    used = [end.hop for end in used_ends(cluster, ends, slices[0], local)]
     for version in (4, 6):
         wanted = [block for block in blocks if block.version == version]
         if wanted:
-            group = spread(ns, f"{cluster}/{version}", version, devices, used)
+            group = spread(ns, f"{cluster}/{version}", version, members, used)
             yield from group
             yield from (Route(ns=ns, dst=block, nexthop=group[-1].id) for block in wanted)
 
 
-def _filter_text(slices: Sequence[SliceHere], own: Address) -> str:
+def used_ends(cluster: str, ends: Sequence[TunnelEnd], here: SliceHere, local: LocalState) -> list[TunnelEnd]:
+    """The tunnels to send through: one generation of each, those that get there, those that are not to be left.
+
+    While keys rotate there are two tunnels to a gateway. The new one is used from the moment in which probes come back
+    through it, and the old one again should they cease; of tunnels that nothing is known of, the old one.
+    """
+    ends = _open(ends, here)
+    keys = {end: (here.tunnel_set, cluster, end.index, end.generation) for end in ends}
+    judged = [end for end in ends if keys[end] in local.health.judged_tunnels]
+    good = [end for end in judged or ends if keys[end] not in local.health.avoided_tunnels]
+    chosen = [
+        _chosen([end for end in ends if end.index == index], good if judged else [], judged, here.generation)
+        for index in sorted({end.index for end in ends})
+    ]
+    usable = [end for end in chosen if end in good]
+    return [end for end in usable if end.state is GatewayState.ACTIVE] or usable or chosen
+
+
+def _open(ends: Sequence[TunnelEnd], here: SliceHere) -> Sequence[TunnelEnd]:
+    """Without the tunnels that this gateway has said it uses no more, as far as others remain."""
+    there = [end for end in ends if end.state is not GatewayState.LEAVING] or ends
+    now = [end for end in there if end.generation == here.generation]
+    return now if here.pledged and now else there
+
+
+def _chosen(
+    ends: Sequence[TunnelEnd], proved: Sequence[TunnelEnd], judged: Sequence[TunnelEnd], generation: int
+) -> TunnelEnd:
+    """The device of the generation in force if it is proved, else one that is, else one that is known, else the old."""
+    by_wish = sorted(ends, key=lambda end: (end.generation != generation, -end.generation))
+    known = [end for end in by_wish if end in proved] or [end for end in by_wish if end in judged]
+    return (known or by_wish[-1:])[0]
+
+
+def _filter_text(slices: Sequence[SliceHere], own: Prefix) -> str:
     """A packet passes only between the trunk of a slice and a tunnel, from and to addresses of that slice's prefix.
 
     Only probes are taken in, and only out of tunnels, where WireGuard vouches for their source.

@@ -279,13 +279,13 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WgDevice:
-    """Identity of a WireGuard device; its private key lies on the node's disk under (set, index)."""
+    """Identity of a WireGuard device; its private key lies on the node's disk under (set, index, generation)."""
 
     ns: str
     name: str
     port: int
     public_key: str
-    tunnel: tuple[int, int] = field(default=(0, 0), compare=False)
+    tunnel: tuple[int, int, int] = field(default=(0, 0, 0), compare=False)
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -21,7 +21,7 @@ from slicer.plan.dataplane_topology import (
     tunnel_device,
     tunnel_ns,
 )
-from slicer.plan.dataplane_tunnel import own_probe_address, peers_of, probe_address
+from slicer.plan.dataplane_tunnel import own_probe_address, probe_address, tunnel_ends
 from slicer.plan.probing import Ends, Line, choose, digest
 
 GONE_S = 0.5
@@ -57,11 +57,12 @@ class TunnelTarget:
     address: Address
     cluster: str
     index: int
+    generation: int = 0
 
     @property
     def device(self) -> str:
         """Name of the WireGuard device in `spot.ns`."""
-        return tunnel_device(self.spot.tunnel_set, self.index)
+        return tunnel_device(self.spot.tunnel_set, self.index, self.generation)
 
 
 Target = GatewayTarget | TunnelTarget
@@ -88,7 +89,7 @@ def plan_probes(view: Documents, local: LocalState) -> ProbePlan:
     topology = topology_of(view, local)
     inside = [spot for here in topology.slices for spot in _inside(here)]
     slots = {(g.tunnel_set, g.node): g.slot for g in of_kind(view, Gateway) if g.cluster == local.cluster}
-    tunnels = sorted(_tunnels(topology, local), key=lambda t: (t.spot.tunnel_set, t.index, t.cluster))
+    tunnels = sorted(_tunnels(topology, local), key=lambda t: (t.spot.tunnel_set, t.index, t.cluster, t.generation))
     gateways: dict[tuple[int, str], GatewayTarget] = {}
     for here in topology.slices:
         for target in _gateways(here, slots):
@@ -104,7 +105,7 @@ def plan_probes(view: Documents, local: LocalState) -> ProbePlan:
 
 
 def _place(spot: Spot) -> tuple[str, int]:
-    return (spot.ns, spot.address.version)
+    return (spot.ns, int(spot.address))
 
 
 def _inside(here: SliceHere) -> Iterator[Spot]:
@@ -130,12 +131,15 @@ def _gateways(here: SliceHere, slots: Mapping[tuple[int, str], int]) -> Iterator
 def _tunnels(topology: Topology, local: LocalState) -> Iterator[TunnelTarget]:
     for number in sorted({here.tunnel_set for here in topology.slices if here.slot is not None}):
         slices = [here for here in topology.slices if here.tunnel_set == number and here.slot is not None]
-        spot = Spot(ns=tunnel_ns(number), tunnel_set=number, address=own_probe_address(slices[0], local))
         for tunnel in local.tunnels:
             if tunnel.tunnel_set == number:
-                for cluster, _ in peers_of(tunnel, slices, topology, local):
-                    address = probe_address(cluster, number, tunnel.index)
-                    yield TunnelTarget(spot=spot, address=address, cluster=cluster, index=tunnel.index)
+                own = own_probe_address(slices[0], local, tunnel.generation)
+                spot = Spot(ns=tunnel_ns(number), tunnel_set=number, address=own)
+                for end in tunnel_ends(tunnel, slices, topology, local):
+                    address = probe_address(end.cluster, number, end.index, end.generation)
+                    yield TunnelTarget(
+                        spot=spot, address=address, cluster=end.cluster, index=end.index, generation=end.generation
+                    )
 
 
 def judge(
@@ -146,7 +150,9 @@ def judge(
 ) -> Health:
     """What the data plane is to avoid now; `before` is what it avoided so far, `lost_here` what `lost` says by set."""
     gateways: set[tuple[int, str, str]] = set()
-    tunnels: set[tuple[int, str, int]] = set()
+    tunnels: set[tuple[int, str, int, int]] = set()
+    judged: set[tuple[int, str, str]] = set()
+    known: set[tuple[int, str, int, int]] = set()
     cut_off: set[tuple[int, str]] = set()
     gone: set[tuple[int, str]] = set()
     for pair in plan.remotes:
@@ -156,8 +162,10 @@ def judge(
         avoided = {node for s, c, node in before.avoided_gateways if (s, c) == pair}
         gateways |= {(*pair, node) for node in choose(near, reaching, _up(near), avoided)}
         far = _far(plan, lines, pair)
-        passed = {index for s, c, index in before.avoided_tunnels if (s, c) == pair}
-        tunnels |= {(*pair, index) for index in choose(far, _through(far), _up(far), passed)}
+        passed = {(index, generation) for s, c, index, generation in before.avoided_tunnels if (s, c) == pair}
+        tunnels |= {(*pair, *device) for device in choose(far, _through(far), _up(far), passed)}
+        judged |= {(*pair, node) for node in near}
+        known |= {(*pair, *device) for device in far}
         if far and not _through(far) and reaching:
             cut_off.add(pair)
         if _is_gone(near.values(), digest(cluster), (lost_here or {}).get(number, NOTHING) if far else None):
@@ -165,6 +173,8 @@ def judge(
     return Health(
         avoided_gateways=frozenset(gateways),
         avoided_tunnels=frozenset(tunnels),
+        judged_gateways=frozenset(judged),
+        judged_tunnels=frozenset(known),
         cut_off=frozenset(cut_off),
         gone=frozenset(gone),
     )
@@ -204,7 +214,13 @@ def reached(plan: ProbePlan, lines: Mapping[Target, Line], tunnel_set: int) -> f
 def ends_of(plan: ProbePlan, target: TunnelTarget) -> Ends:
     """An own tunnel as others are told of it."""
     slot = dict(plan.slots)[target.spot.tunnel_set]
-    return Ends(near=digest(plan.cluster), near_slot=slot, far=digest(target.cluster), far_slot=target.index)
+    return Ends(
+        near=digest(plan.cluster),
+        near_slot=slot,
+        far=digest(target.cluster),
+        far_slot=target.index,
+        generation=target.generation,
+    )
 
 
 def told_of(plan: ProbePlan, broken: TunnelTarget) -> tuple[Target, ...]:
@@ -222,7 +238,7 @@ def concerned(plan: ProbePlan, tunnel_set: int, ends: Ends) -> TunnelTarget | No
     """The own tunnel that somebody else says has ended at the other side; None if it is not ours."""
     if (ends.far, ends.far_slot) != _self(plan, tunnel_set):
         return None
-    return _tunnel(plan, tunnel_set, (ends.near, ends.near_slot))
+    return _tunnel(plan, tunnel_set, (ends.near, ends.near_slot), ends.generation)
 
 
 def passed_on(plan: ProbePlan, tunnel_set: int, ends: Ends) -> Target | None:
@@ -232,7 +248,7 @@ def passed_on(plan: ProbePlan, tunnel_set: int, ends: Ends) -> Target | None:
     """
     mine, _ = _self(plan, tunnel_set)
     if ends.near == mine:
-        return _tunnel(plan, tunnel_set, (ends.far, ends.far_slot))
+        return _tunnel(plan, tunnel_set, (ends.far, ends.far_slot), None)
     if ends.far != mine or concerned(plan, tunnel_set, ends):
         return None
     near = (t for t in plan.targets if isinstance(t, GatewayTarget) and t.spot.tunnel_set == tunnel_set)
@@ -243,14 +259,16 @@ def _self(plan: ProbePlan, tunnel_set: int) -> tuple[bytes, int | None]:
     return digest(plan.cluster), dict(plan.slots).get(tunnel_set)
 
 
-def _tunnel(plan: ProbePlan, tunnel_set: int, far: tuple[bytes, int]) -> TunnelTarget | None:
-    own = (t for t in plan.targets if isinstance(t, TunnelTarget) and t.spot.tunnel_set == tunnel_set)
-    return next((target for target in own if (digest(target.cluster), target.index) == far), None)
+def _tunnel(plan: ProbePlan, tunnel_set: int, far: tuple[bytes, int], generation: int | None) -> TunnelTarget | None:
+    """The own tunnel to this gateway, of this generation, or of the oldest, which is proved longest."""
+    own = [t for t in plan.targets if isinstance(t, TunnelTarget) and t.spot.tunnel_set == tunnel_set]
+    found = [t for t in own if (digest(t.cluster), t.index) == far and generation in {None, t.generation}]
+    return min(found, key=lambda target: target.generation, default=None)
 
 
-def _far(plan: ProbePlan, lines: Mapping[Target, Line], pair: tuple[int, str]) -> dict[int, Line]:
+def _far(plan: ProbePlan, lines: Mapping[Target, Line], pair: tuple[int, str]) -> dict[tuple[int, int], Line]:
     return {
-        target.index: lines[target]
+        (target.index, target.generation): lines[target]
         for target in plan.targets
         if isinstance(target, TunnelTarget) and (target.spot.tunnel_set, target.cluster) == pair
     }

@@ -81,6 +81,8 @@ class Ends:
     near_slot: int
     far: bytes
     far_slot: int
+    generation: int = 0
+    """Of its keys: while they rotate there are two tunnels between two gateways."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +108,10 @@ _MAGIC, _VERSION = b"SL", 1
 _HEAD = struct.Struct("!2sBBBBBBIQ")
 _INSIDE = 1
 _DIGEST = 4
-_ENDS = struct.Struct("!4sH4sH")
+_ENDS = struct.Struct("!4sH4sHI")
 CLUSTERS_MAX = 255
 BROKEN_MAX = 64
-"""Tunnels in one datagram: 768 bytes of it."""
+"""Tunnels in one datagram: 1024 bytes of it."""
 
 
 @cache
@@ -119,14 +121,14 @@ def digest(cluster: str) -> bytes:
 
 
 def encode(message: Message) -> bytes:
-    """The datagram: 20 bytes, 4 for each cluster, 12 for each tunnel; InvalidError for more than it can carry."""
+    """The datagram: 20 bytes, 4 for each cluster, 16 for each tunnel; InvalidError for more than it can carry."""
     check_range("clusters reached", len(message.reached), 0, CLUSTERS_MAX)
     check_range("clusters lost", len(message.lost), 0, CLUSTERS_MAX)
     check_range("broken tunnels", len(message.broken), 0, BROKEN_MAX)
     flags = _INSIDE if message.heard_inside else 0
     counts = (len(message.reached), len(message.broken), len(message.lost))
     head = _HEAD.pack(_MAGIC, _VERSION, message.kind, flags, *counts, message.sequence, message.sent_ns)
-    ends = (_ENDS.pack(one.near, one.near_slot, one.far, one.far_slot) for one in message.broken)
+    ends = (_ENDS.pack(one.near, one.near_slot, one.far, one.far_slot, one.generation) for one in message.broken)
     return b"".join((head, *sorted(message.reached), *sorted(message.lost), *ends))
 
 
@@ -152,8 +154,8 @@ def decode(data: bytes) -> Message | None:
 
 
 def _ends(data: bytes, offset: int) -> Ends:
-    near, near_slot, far, far_slot = _ENDS.unpack_from(data, offset)
-    return Ends(near=near, near_slot=near_slot, far=far, far_slot=far_slot)
+    near, near_slot, far, far_slot, generation = _ENDS.unpack_from(data, offset)
+    return Ends(near=near, near_slot=near_slot, far=far, far_slot=far_slot, generation=generation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,10 +86,9 @@ def _delete_cluster(context: Context, name: str) -> None:
     context.door.revoke(Peer(kind="cluster", cluster=name, name=name))
     peer = Peer(kind="cluster", cluster=name, name=name)
     context.reports.forget(peer)
-    for kind in (Membership, Drain):
-        for value in of_kind(context.state.documents, kind):
-            if value.cluster == name:
-                context.state.delete(key_of(value))
+    for value in list(context.state.documents.values()):
+        if isinstance(value, Membership | Drain) and value.cluster == name:
+            context.state.delete(key_of(value))
 
 
 def _export_status(context: Context, export: Export) -> Json:

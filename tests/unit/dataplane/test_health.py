@@ -49,6 +49,11 @@ def ways(plan, ns):
     ]
 
 
+def verdict(health):
+    """What is avoided, without what was judged at all."""
+    return replace(health, judged_gateways=frozenset(), judged_tunnels=frozenset())
+
+
 def only_group_changes(before, after):
     """Whether two plans differ in members of groups only."""
     return {type(change.item) for change in diff(after, before)} <= {NexthopGroup}
@@ -84,7 +89,7 @@ def test_all_avoided_is_none_avoided(view, make):
 def test_an_avoided_tunnel_leaves_its_group(view, make):
     """On a gateway the other device carries all; the devices, peers and probe routes stay."""
     whole = plan_node(view, make.local("a-n1", (0, 0), (0, 1)))
-    health = Health(avoided_tunnels=frozenset({(0, "b", 0)}))
+    health = Health(avoided_tunnels=frozenset({(0, "b", 0, 0)}))
     less = plan_node(view, make.local("a-n1", (0, 0), (0, 1), health=health))
 
     assert [sorted(way) for way in ways(whole, "t-00")] == [["w0.0", "w0.1"]]
@@ -172,8 +177,9 @@ def test_a_gateway_that_says_it_does_not_get_there_is_avoided(view, make):
     cut, well = (Line(up=True, rtts_s=(0.001,), reached=found) for found in (frozenset(), frozenset({digest("b")})))
 
     health = judge(plan, dict(zip(plan.targets, (cut, well), strict=True)), Health())
-    assert health == Health(avoided_gateways=frozenset({(0, "b", "a-n1")}))
-    assert judge(plan, dict(zip(plan.targets, (cut, cut), strict=True)), health) == Health()
+    assert verdict(health) == Health(avoided_gateways=frozenset({(0, "b", "a-n1")}))
+    assert health.judged_gateways == {(0, "b", "a-n1"), (0, "b", "a-n2")}
+    assert verdict(judge(plan, dict(zip(plan.targets, (cut, cut), strict=True)), health)) == Health()
 
 
 def test_a_gateway_that_is_silent_is_worse_than_one_that_does_not_get_there(view, make):
@@ -182,7 +188,7 @@ def test_a_gateway_that_is_silent_is_worse_than_one_that_does_not_get_there(view
     dead, cut = Line(up=False, rtts_s=(0.001,)), Line(up=True, rtts_s=(0.001,))
     health = judge(plan, dict(zip(plan.targets, (dead, cut), strict=True)), Health())
 
-    assert health == Health(avoided_gateways=frozenset({(0, "b", "a-n1")}))
+    assert verdict(health) == Health(avoided_gateways=frozenset({(0, "b", "a-n1")}))
     assert judge(plan, dict(zip(plan.targets, (dead, dead), strict=True)), health) == health
 
 
@@ -193,11 +199,11 @@ def test_a_tunnel_whose_far_end_is_not_heard_by_its_cluster_is_down(view, make):
     first, second = [target for target in plan.targets if isinstance(target, TunnelTarget)]
     lines[first] = Line(up=True, proved=True, heard_inside=False)
 
-    assert judge(plan, lines, Health()).avoided_tunnels == {(0, "b", 0)}
+    assert judge(plan, lines, Health()).avoided_tunnels == {(0, "b", 0, 0)}
     assert reached(plan, lines, 0) == {digest("b")}
     lines[second] = Line(up=False)
-    assert judge(plan, lines, Health()) == Health(
-        avoided_tunnels=frozenset({(0, "b", 1)}), cut_off=frozenset({(0, "b")})
+    assert verdict(judge(plan, lines, Health())) == Health(
+        avoided_tunnels=frozenset({(0, "b", 1, 0)}), cut_off=frozenset({(0, "b")})
     )
     assert reached(plan, lines, 0) == frozenset()
 
@@ -218,7 +224,7 @@ def test_an_assumption_is_not_announced(view, make):
     plan = plan_probes(view, make.local("a-n1", (0, 0), (0, 1)))
     lines = {target: Line(up=True) for target in plan.targets}
 
-    assert judge(plan, lines, Health()) == Health()
+    assert verdict(judge(plan, lines, Health())) == Health()
     assert reached(plan, lines, 0) == frozenset()
 
 

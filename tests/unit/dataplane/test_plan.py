@@ -128,7 +128,7 @@ def test_only_probes_are_delivered_in_the_tunnel_namespace(make):
     assert [(rule.version, rule.priority, str(rule.dst)) for rule in rules if rule.ns == "t-00"] == [
         (4, 32766, "None"),
         (4, 32767, "None"),
-        (6, 1, f"{probe_address('a', 0, 0)}/128"),
+        (6, 1, f"{probe_address('a', 0, 0)}/124"),
         (6, 32766, "None"),
     ]
 
@@ -163,7 +163,7 @@ def test_wanted_tunnels_are_the_remote_slots_of_our_sets(make):
     far = replace(make.gateway("b", 0, "b-n9", tunnel_set=7), slot=3)
     view = make.documents(make.gateway("b", 1, "b-n2", make.key(3)), far)
 
-    assert wanted_tunnels(view, "a", "a-n1") == {(0, 0), (0, 1)}
+    assert wanted_tunnels(view, "a", "a-n1") == {(0, 0, 0), (0, 1, 0)}
     assert wanted_tunnels(view, "a", "a-n2") == frozenset()
 
 
