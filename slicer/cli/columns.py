@@ -93,6 +93,16 @@ def age(resource: Resource, now: float) -> str:
     return since(reach(resource, "metadata", "created_at"), now)
 
 
+def ago(field: str) -> Cell:
+    """`5m ago` for a time of the status."""
+
+    def cell(resource: Resource, now: float) -> str:
+        last = since(reach(resource, "status", field), now)
+        return last if last == "-" else f"{last} ago"
+
+    return cell
+
+
 def slice_clusters(resource: Resource, _: float) -> str:
     """The clusters that the slice spans; `all` (with those there are now) if none are named."""
     named = reach(resource, "spec", "clusters")
@@ -139,6 +149,17 @@ def capable(resource: Resource, _: float) -> str:
 def tunnel_ports(resource: Resource, _: float) -> str:
     """UDP ports of the WireGuard devices."""
     return text_of(sorted({tunnel["port"] for tunnel in reach(resource, "spec", "tunnels") or ()}))
+
+
+def gateway_state(resource: Resource, now: float) -> str:
+    """`active`, or how far it is on its way out of use and since when."""
+    state, since_ms = reach(resource, "spec", "state"), reach(resource, "spec", "since_ms")
+    return text_of(state) if state in {None, "active"} else f"{state} for {since((since_ms or 0) / 1000, now)}"
+
+
+def generations(resource: Resource, _: float) -> str:
+    """Generations of the devices that it has; two while keys rotate."""
+    return text_of(sorted({tunnel.get("generation", 0) for tunnel in reach(resource, "spec", "tunnels") or ()}))
 
 
 def public_keys(resource: Resource, _: float) -> str:

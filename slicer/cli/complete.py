@@ -48,6 +48,13 @@ def clusters(ctx: typer.Context, incomplete: str) -> list[str]:
     return [f"{done}{comma}{name}" for name in found]
 
 
+def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
+    """CLUSTER/NODE of the nodes."""
+    return _asked(
+        ctx, incomplete, lambda api: (f"{n['spec']['cluster']}/{n['spec']['name']}" for n in api.list("nodes"))
+    )
+
+
 def memberships(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of memberships."""
     return _asked(ctx, incomplete, lambda api: (item["spec"]["name"] for item in api.list("memberships")))

@@ -126,10 +126,12 @@ GATEWAYS = Kind(
         ("SET", col.spec("tunnel_set")),
         ("SLOT", col.spec("slot")),
         ("NODE", col.spec("node")),
+        ("STATE", col.gateway_state),
         ("ADDRESSES", col.spec("addresses")),
         ("UDP PORTS", col.tunnel_ports),
+        ("GENERATIONS", col.generations),
         ("PUBLIC KEYS", col.public_keys),
-        wide=1,
+        wide=2,
     ),
 )
 TUNNELS = Kind(
@@ -214,7 +216,41 @@ SERVICES = Kind(
         wide=3,
     ),
 )
-KINDS: Sequence[Kind] = (SLICES, CLUSTERS, NODES, GATEWAYS, TUNNELS, MEMBERS, ATTACHMENTS, SERVICES)
+DRAINS = Kind(
+    plural="drains",
+    singular="drain",
+    collection="drains",
+    identity=("cluster", "node"),
+    single=True,
+    columns=_columns(
+        ("CLUSTER", col.spec("cluster")),
+        ("NODE", col.spec("node")),
+        ("STATE", col.status("state")),
+        ("WAITING FOR", col.status("waiting_for")),
+        ("AGE", col.age),
+        ("REASON", col.spec("reason")),
+        ("FORCE", col.spec("force")),
+        wide=1,
+    ),
+)
+ROTATIONS = Kind(
+    plural="rotations",
+    singular="rotation",
+    collection="rotations",
+    identity=("tunnel_set", "generation"),
+    single=True,
+    columns=_columns(
+        ("SET", col.spec("tunnel_set")),
+        ("GENERATION", col.spec("generation")),
+        ("STATE", col.status("state")),
+        ("WAITING FOR", col.status("waiting_for")),
+        ("STARTED", col.ago("started_at_s")),
+        ("FINISHED", col.ago("finished_at_s")),
+        ("REASON", col.spec("reason")),
+        wide=0,
+    ),
+)
+KINDS: Sequence[Kind] = (SLICES, CLUSTERS, NODES, GATEWAYS, TUNNELS, MEMBERS, ATTACHMENTS, SERVICES, DRAINS, ROTATIONS)
 DESCRIBED: Sequence[Kind] = (SLICES, CLUSTERS, NODES, ATTACHMENTS, SERVICES)
 
 

@@ -22,11 +22,12 @@ from slicer.cli.commands import (
     shell,
     showing,
     slices,
+    upkeep,
 )
 
 HELP = {"help_option_names": ["-h", "--help"]}
 EPILOG = "Exit codes: 0 done, 2 wrong input, 4 not found, 5 conflict, 6 denied, 7 unavailable, 8 wait timed out."
-DECLARE, LOOK, REST = "Slices", "Looking", "Setting up"
+DECLARE, LOOK, KEEP, REST = "Slices", "Looking", "Upkeep", "Setting up"
 
 
 def _group(help_: str) -> typer.Typer:
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 member = _group("Which pods belong to a slice.")
 qos = _group("Bandwidth of a slice between clusters.")
+gateway = _group("Planned work on gateways: no packet is lost.")
 config = _group("Which hub slicectl talks to.")
 
 
@@ -85,6 +87,11 @@ app.command("whois", rich_help_panel=LOOK)(showing.whois)
 
 app.command("install", rich_help_panel=REST)(installing.install)
 app.command("uninstall", rich_help_panel=REST)(installing.uninstall)
+app.add_typer(gateway, name="gateway", rich_help_panel=KEEP)
+gateway.command("drain")(upkeep.drain)
+gateway.command("undrain")(upkeep.undrain)
+app.command("rotate-keys", rich_help_panel=KEEP)(upkeep.rotate_keys)
+
 app.command("delete-node", rich_help_panel=REST)(nodes.delete_node)
 app.command("join-token", rich_help_panel=REST)(joining.join_token)
 app.add_typer(config, name="config", rich_help_panel=REST)
@@ -96,7 +103,7 @@ app.command("lab", rich_help_panel=REST, context_settings={"ignore_unknown_optio
 )
 app.command("completion", rich_help_panel=REST)(shell.completion)
 app.command("version", rich_help_panel=REST)(health.version)
-GROUPS = {"member", "qos", "config"}
+GROUPS = {"member", "qos", "gateway", "config"}
 COMMANDS = GROUPS | {str(command.name) for command in app.registered_commands}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,12 +12,15 @@ from slicer.cli import complete, options
 from slicer.cli.connection import connected
 from slicer.cli.errors import cured
 from slicer.cli.following import follow
-from slicer.cli.kinds import DESCRIBED, Kind, Resource, kind_named
+from slicer.cli.kinds import DESCRIBED, GATEWAYS, Kind, Resource, kind_named
 from slicer.cli.output import Format, note, print_resources, show
 from slicer.model.errors import InvalidError, NotFoundError
 from slicer.model.names import parse_address
 
-KINDS_HELP = "slices, clusters, nodes, gateways, tunnels, members, attachments or services."
+if TYPE_CHECKING:
+    from slicer.client.rest import Api
+
+KINDS_HELP = "slices, clusters, nodes, gateways, tunnels, members, attachments, services, drains or rotations."
 
 
 def get(
@@ -40,12 +43,21 @@ def get(
             follow(api, wanted, form, lambda one: bool(select([one], wanted, name, slice_name, cluster)))
             return
         found = select(api.list(wanted.collection), wanted, name, slice_name, cluster)
+        drained = _drained(api, cluster) if wanted is GATEWAYS and form in {Format.TABLE, Format.WIDE} else []
+    if drained:
+        note(f"drained, and so no gateway: {', '.join(drained)}")
     if name is not None and not found:
         raise not_found(wanted, name)
     if not found and form in {Format.TABLE, Format.WIDE}:
         note(f"no {wanted.plural}")
         return
     print_resources(wanted, found, form, time.time(), one=name is not None and len(found) == 1)
+
+
+def _drained(api: Api, cluster: str | None) -> list[str]:
+    """Nodes that are to be no gateways and have no slot any more."""
+    drains = [one for one in api.list("drains") if cluster in {None, one["spec"]["cluster"]}]
+    return [f"{d['spec']['cluster']}/{d['spec']['node']}" for d in drains if d["status"]["state"] == "drained"]
 
 
 def describe(

@@ -1,0 +1,139 @@
+"""A network whose nodes look after themselves, and whose control plane is the controllers' own code over one store.
+
+What each node says of itself goes into the store, a member a cluster and the hub reconcile, and the whole goes back to
+every node as its view: what the REST API and its streams do between processes, done in one.
+
+    pod one (a-n3) - slice - a-n1, a-n2 (gateways) == tunnels == b-n1, b-n2 (gateways) - slice - pod two (b-n3)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from guarded import Guarded, until
+
+from slicer.model.clusters import Cluster, Drain, Gateway, Node, Rotation, RotationState, TunnelEndpoint
+from slicer.model.documents import Document, of_kind
+from slicer.plan import draining, rotation
+from slicer_controller.hub import Hub
+from slicer_controller.member import Member
+from slicer_controller.state import State
+from slicer_controller.store.memory import MemoryStore
+
+WAIT_S = 90.0
+
+
+class Governed(Guarded):
+    """The network, with what users ask of it."""
+
+    def start(self) -> None:
+        super().start()
+        self.state = State(MemoryStore(clock=time.time))
+        self.hub = Hub(self.state, time.time)
+        self.members = [Member(self.state, cluster, time.time) for cluster in ("a", "b")]
+        for value in (*(Cluster(name=name) for name in ("a", "b")), *self.net.view().values()):
+            self.state.put(value)
+        self._seen: dict[str, Document] = {}
+        self.govern()
+
+    def govern(self, *, deaf: tuple[str, ...] = ()) -> None:
+        """One turn: nodes report, controllers reconcile, nodes see. `deaf` ones neither report nor see."""
+        for name, node in self.net.nodes.items():
+            if name not in deaf:
+                self.state.put(self._node(name, *node.machine("said")))
+        for member in self.members:
+            member.reconcile()
+        self.hub.reconcile()
+        view = dict(self.state.documents)
+        if view != self._seen:
+            self._seen = view
+            for name, node in self.net.nodes.items():
+                if name not in deaf:
+                    node.machine("see", view, node.local)
+
+    def govern_until(self, condition: Callable[[], Any], what: str) -> None:
+        """Turn after turn until `condition` holds."""
+        deadline = time.monotonic() + WAIT_S
+        while not condition():
+            assert time.monotonic() < deadline, f"{what}: not within {WAIT_S:.0f} s; {self.words()}"
+            self.govern()
+            time.sleep(0.1)
+
+    def words(self) -> list[str]:
+        """Where everything stands, for a failed test."""
+        gateways = [f"{g.departure} {g.node} {g.state} uses {g.uses}" for g in of_kind(self.state.documents, Gateway)]
+        drains = [str(draining.drain_status(d, self.state.documents)) for d in of_kind(self.state.documents, Drain)]
+        rotations = [str(rotation.rotation_status(r, self.state.documents)) for r in self.rotations()]
+        return [*gateways, *drains, *rotations]
+
+    def drain(self, node: str, **fields: Any) -> None:
+        wish = Drain(cluster=node[0], node=node, **fields)
+        draining.check_drain(wish, None, self.state.documents)
+        self.state.put(wish)
+
+    def undrain(self, node: str) -> None:
+        self.state.delete(f"drain/{node[0]}/{node}")
+
+    def is_drained(self, node: str) -> bool:
+        wish = self.state.documents[f"drain/{node[0]}/{node}"]
+        return draining.drain_status(wish, self.state.documents).state == "drained"
+
+    def rotate(self) -> int:
+        wish = self.hub.complete_rotation(Rotation(tunnel_set=0))
+        rotation.check_rotation(wish, self.state.documents)
+        self.state.put(self.hub.plan_rotation(wish))
+        return wish.generation
+
+    def rotations(self) -> list[RotationState]:
+        return of_kind(self.state.documents, RotationState)
+
+    def is_rotated(self, generation: int) -> bool:
+        found = self.state.documents[f"rotation/0/{generation}"]
+        return isinstance(found, RotationState) and found.finished_at_s is not None
+
+    def slots(self) -> dict[str, tuple[int, str]]:
+        """Of each gateway its slot and state."""
+        return {g.node: (g.slot, str(g.state)) for g in of_kind(self.state.documents, Gateway)}
+
+    def devices(self, node: str) -> list[str]:
+        """WireGuard devices in the tunnel namespace."""
+        lines = self.net.nodes[node].machine.run("ip -br link show", "t-00", check=False).splitlines()
+        return sorted(line.split()[0].partition("@")[0] for line in lines if line.startswith("w"))
+
+    def keys(self, node: str) -> list[str]:
+        return self.net.nodes[node].machine("files", "/run/slicer-state/keys")
+
+    def start_counting(self, flows: int = 8, interval_s: float = 0.004) -> None:
+        """Numbered datagrams from one to two and back, in so many flows."""
+        one, two = self.pods["a-n3"], self.pods["b-n3"]
+        one.node.machine("counted", one.name, str(two.address(4)), 7, flows, interval_s)
+        self.sending()
+
+    def sending(self) -> None:
+        """Wait until every flow has sent some hundred more."""
+        machine = self.pods["a-n3"].node.machine
+        before = machine("sent")
+        until(lambda: machine("sent") > before + 2000, "datagrams are sent")
+
+    def losses(self) -> list[int]:
+        return self.pods["a-n3"].node.machine("losses")
+
+    def _node(self, name: str, tunnels: Any, uses: Any, left: Any) -> Node:
+        local = self.net.nodes[name].local
+        ends = tuple(
+            TunnelEndpoint(
+                tunnel_set=t.tunnel_set, index=t.index, generation=t.generation, public_key=t.public_key, port=t.port
+            )
+            for t in tunnels
+        )
+        return Node(
+            cluster=local.cluster,
+            name=name,
+            addresses=local.addresses,
+            vtep_mac=local.vtep_mac,
+            tunnels=ends,
+            uses=uses,
+            left=left,
+        )
