@@ -163,7 +163,7 @@ def sends_by_others(here: SliceHere, cluster: str, local: LocalState) -> bool:
 
 
 def _gateways(here: SliceHere) -> list[Node]:
-    """The gateways of this cluster but this node, by slot; without those that everybody has left, if there are others."""
+    """The cluster's gateways but this node, by slot; without those that everybody has left, if there are others."""
     found = [node for name in here.gateways for node in here.neighbours if node.node == name]
     return [node for node in found if node.node not in here.left] or found
 

@@ -105,7 +105,7 @@ class Governed(Guarded):
     def keys(self, node: str) -> list[str]:
         return self.net.nodes[node].machine("files", "/run/slicer-state/keys")
 
-    def start_counting(self, flows: int = 8, interval_s: float = 0.004) -> None:
+    def start_counting(self, flows: int = 8, interval_s: float = 0.005) -> None:
         """Numbered datagrams from one to two and back, in so many flows."""
         one, two = self.pods["a-n3"], self.pods["b-n3"]
         one.node.machine("counted", one.name, str(two.address(4)), 7, flows, interval_s)
@@ -115,7 +115,7 @@ class Governed(Guarded):
         """Wait until every flow has sent some hundred more."""
         machine = self.pods["a-n3"].node.machine
         before = machine("sent")
-        until(lambda: machine("sent") > before + 2000, "datagrams are sent")
+        until(lambda: machine("sent") > before + 300, "datagrams are sent")
 
     def losses(self) -> list[int]:
         return self.pods["a-n3"].node.machine("losses")

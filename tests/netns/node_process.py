@@ -11,6 +11,7 @@ import os
 import pickle
 import select
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -31,6 +32,12 @@ from slicer.kernel.wireguard_go import find_program
 from slicer.plan.dataplane import Health, LocalState
 from slicer.plan.probe_targets import Target
 
+BUFFER_BYTES = 16 << 20
+SO_RCVBUFFORCE = 33
+"""asm-generic/socket.h; Python has no name for it. Beyond net.core.rmem_max, for who may."""
+LATE_S = 3.0
+"""How long after the last datagram answers still count."""
+GAP_S = 0.2
 STATE, RUN = Path("/run/slicer-state"), Path("/run/slicer")
 
 
@@ -73,7 +80,7 @@ class Node:
         self.reconciler = Reconciler(
             dataplane=self.dataplane,
             view=lambda: self.view,
-            local=lambda _: replace(self.local, health=self.prober.health),
+            local=lambda tunnels: replace(self.local, health=self.prober.health, tunnels=tunnels),
             changed=self.bell,
             reconciled=self.prober.reconciled,
         )
@@ -85,6 +92,11 @@ class Node:
         """What the node knows from now on."""
         self.view, self.local = view, local
         self.bell.ring()
+
+    def said(self) -> tuple[object, ...]:
+        """What the node reports of itself: its tunnels, the generations that it uses, the gateways that it left."""
+        keeper = self.reconciler.keeper
+        return self.reconciler.tunnels, keeper.uses, keeper.left
 
     def health(self) -> Health:
         """What the prober says now."""
@@ -101,6 +113,7 @@ class Node:
     def echo(self, ns: str, address: str, port: int) -> None:
         """Send each datagram to this address back, for the rest of the node's life."""
         server = netns.socket_in(f"/run/netns/{ns}", socket.AF_INET, socket.SOCK_DGRAM)
+        server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
         server.bind((address, port))
         threading.Thread(target=_send_back, args=(server,), daemon=True).start()
 
@@ -115,6 +128,22 @@ class Node:
     def streamed(self) -> list[list[float]]:
         """For each flow when its packets came back, seconds of the monotonic clock; it sends no more."""
         return self._flows.stop()
+
+    def counted(self, ns: str, target: str, port: int, flows: int, interval_s: float) -> None:
+        """Start UDP flows of numbered datagrams to an echo; `losses` ends them and tells."""
+        self._counted = Counted(ns, target, port, flows, interval_s)
+
+    def sent(self) -> int:
+        """How many datagrams each counted flow has sent so far."""
+        return self._counted.number
+
+    def losses(self) -> list[int]:
+        """For each counted flow how many of its datagrams never came back; it sends no more."""
+        return self._counted.stop()
+
+    def gaps(self) -> list[tuple[float, float, int]]:
+        """After `losses`: when the first flow's lost datagrams were sent, from and to (monotonic), and how many."""
+        return self._counted.gaps()
 
     def datagrams(self, ns: str, address: str, port: int, number: int) -> None:
         """Send so many datagrams from the same port to this address."""
@@ -263,6 +292,59 @@ class Flows:
                 for one in sockets:
                     with contextlib.suppress(OSError):
                         one.send(bytes(32))
+
+
+class Counted:
+    """UDP flows of numbered datagrams, all from one thread; buffers are large, so that only the network loses any."""
+
+    def __init__(self, ns: str, target: str, port: int, flows: int, interval_s: float) -> None:
+        self.sockets = [netns.socket_in(f"/run/netns/{ns}", socket.AF_INET, socket.SOCK_DGRAM) for _ in range(flows)]
+        for one in self.sockets:
+            one.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+            one.setblocking(False)
+            one.connect((target, port))
+        self.number = 0
+        self._sent_at: list[float] = []
+        self._heard: list[set[int]] = [set() for _ in self.sockets]
+        self._interval_s, self._ending = interval_s, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> list[int]:
+        self._ending.set()
+        self._thread.join()
+        return [self.number - len(heard) for heard in self._heard]
+
+    def gaps(self) -> list[tuple[float, float, int]]:
+        found: list[tuple[float, float, int]] = []
+        for number, at in enumerate(self._sent_at, 1):
+            if number in self._heard[0]:
+                continue
+            if found and at - found[-1][1] < GAP_S:
+                found[-1] = (found[-1][0], at, found[-1][2] + 1)
+            else:
+                found.append((at, at, 1))
+        return found
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._ending.is_set():
+            self._listen(due)
+            if time.monotonic() >= due:
+                due = max(due + self._interval_s, time.monotonic())
+                self.number += 1
+                self._sent_at.append(time.monotonic())
+                for one in self.sockets:
+                    with contextlib.suppress(OSError):
+                        one.send(struct.pack("!Q", self.number))
+        self._listen(time.monotonic() + LATE_S)
+
+    def _listen(self, until: float) -> None:
+        while (left_s := until - time.monotonic()) > 0:
+            for one in select.select(self.sockets, [], [], left_s)[0]:
+                with contextlib.suppress(OSError):
+                    while data := one.recv(64):
+                        self._heard[self.sockets.index(one)].add(struct.unpack("!Q", data)[0])
 
 
 def _send_back(server: socket.socket) -> None:
