@@ -32,6 +32,7 @@ from slicer.plan.probe_targets import (
     Spot,
     Target,
     TunnelTarget,
+    assumed_up,
     by_address,
     concerned,
     ends_of,
@@ -81,6 +82,7 @@ class HealthProber:
     ) -> None:
         """One that is not `acting` probes, answers and tells as others do, and leaves the groups as they are."""
         self._dataplane, self._changed, self._pace, self._acting = dataplane, changed, pace or Pace(), acting
+        dataplane.probed = acting
         self._sockets = Sockets()
         self._poll: dict[int, ProbeSocket | LinkEvents] = {}
         self._wake, self._awake = socket.socketpair()
@@ -191,7 +193,9 @@ class HealthProber:
             return
         self._plan, self._news = plan, True
         self._by_address = by_address(plan.targets)
-        self._lines = {target: self._lines.get(target, Line(up=first)) for target in plan.targets}
+        earlier = self._dataplane.health or Health()
+        new = {target: Line(up=first and assumed_up(target, plan, earlier)) for target in plan.targets}
+        self._lines = {target: self._lines.get(target, new[target]) for target in plan.targets}
         self._due = {target: self._due.get(target, now) for target in plan.targets}
         self._gone = {target: at for target, at in self._gone.items() if target in self._lines}
         for number in plan.asked:

@@ -24,6 +24,7 @@ from slicer.kernel.wireguard_choice import choose
 from slicer.model.attachments import Attachment, Bandwidth, TunnelHealth
 from slicer.model.clusters import Gateway, TunnelEndpoint
 from slicer.model.documents import Documents, of_kind
+from slicer.plan.assuming import assumed_health
 from slicer.plan.dataplane import Health, LocalState, LocalTunnel, plan_node, problems_of, slice_ns
 from slicer.plan.dataplane_commands import Change, render_endpoint
 from slicer.plan.dataplane_diff import POD_LINKS, diff
@@ -58,6 +59,8 @@ class DataPlane:
         self._leaf = find_leaf()
         self._switch = Switch()
         self._health: Health | None = None
+        self.probed = False
+        """Whether somebody will tell what to `avoid`; until then the kernel's groups stay as they are found."""
         self._rated: dict[tuple[str, str], Attachment] = {}
         """Pods whose rates `set_pod_rates` set, by (slice, host interface), while their interface exists."""
 
@@ -83,7 +86,7 @@ class DataPlane:
 
     @property
     def health(self) -> Health | None:
-        """What `avoid` was last told; None before that."""
+        """What `avoid` was last told; before that what an earlier agent left in the kernel, once that was looked at."""
         return self._health
 
     def forget_keys(self, wanted: Iterable[Tunnel]) -> tuple[Tunnel, ...]:
@@ -96,6 +99,8 @@ class DataPlane:
         """Make the kernel what `view` and `local` ask for."""
 
         def wish(observed: Observed) -> tuple[NodePlan, tuple[str, ...]]:
+            if self._health is None and self.probed:
+                self._health = assumed_health(view, local, observed.plan)
             known = replace(
                 local,
                 attachments=self._attachments(local, observed),

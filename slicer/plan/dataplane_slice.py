@@ -151,13 +151,17 @@ def _is_gone(here: SliceHere, remote: Remote, local: LocalState) -> bool:
 
 
 def sends_by_others(here: SliceHere, cluster: str, local: LocalState) -> bool:
-    """Whether this gateway's own pods reach `cluster` by the other gateways: its tunnels do not, or it is leaving.
+    """Whether this gateway's own pods reach `cluster` by the other gateways.
 
-    Only what starts here goes that way: the packet filter drops what came from another node and would go to a third.
+    So it is when its own tunnels do not get there, are not proved yet while the others are, or when it is leaving. Only
+    what starts here goes that way: the packet filter drops what came from another node and would go to a third.
     """
     health, number = local.health, here.tunnel_set
-    others = [node for node in _gateways(here) if (number, cluster, node.node) not in health.avoided_gateways]
-    if local.node in here.left and any(node.node not in here.draining for node in others):
+    others = [n.node for n in _gateways(here) if (number, cluster, n.node) not in health.avoided_gateways]
+    if local.node in here.left and set(others) - here.draining:
+        return True
+    proved = any((number, cluster) == (of_set, far) for of_set, far, _, _ in health.judged_tunnels)
+    if not proved and any((number, cluster, node) in health.judged_gateways for node in others):
         return True
     return (number, cluster) in health.cut_off and bool(others)
 

@@ -198,6 +198,22 @@ def lost(plan: ProbePlan, lines: Mapping[Target, Line], tunnel_set: int, now: fl
     return frozenset(digest(c) for c in clusters if _are_lost(_far(plan, lines, (tunnel_set, c)).values(), now))
 
 
+def assumed_up(target: Target, plan: ProbePlan, health: Health) -> bool:
+    """Whether a target is taken for good before it was probed: as `health`, of an earlier prober, has it.
+
+    What that one did not know is not good where it knew others.
+    """
+    number = target.spot.tunnel_set
+    if isinstance(target, TunnelTarget):
+        pair = (number, target.cluster)
+        known = {key for key in health.judged_tunnels if key[:2] == pair}
+        key = (*pair, target.index, target.generation)
+        return key not in health.avoided_tunnels and (not known or key in known)
+    keys = [(number, cluster, target.node) for of_set, cluster in plan.remotes if of_set == number]
+    judged = {key for key in health.judged_gateways if key[0] == number}
+    return not judged or any(key in judged and key not in health.avoided_gateways for key in keys)
+
+
 def reached(plan: ProbePlan, lines: Mapping[Target, Line], tunnel_set: int) -> frozenset[bytes]:
     """The digests that this gateway announces: clusters that an own tunnel reaches by proof, not by assumption."""
     return frozenset(

@@ -1,0 +1,82 @@
+"""What an earlier agent of the node knew of gateways and tunnels, read off the groups that it left in the kernel. Pure.
+
+A restarted agent has not probed yet. Were it to take everything for good, a dead gateway, or a new tunnel whose
+handshake has not been, would come back into use for some probes: so it begins with what is in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from slicer.model.documents import Documents
+from slicer.plan.dataplane_slice import Hop, gateway_hops, spread
+from slicer.plan.dataplane_topology import Health, LocalState, Topology, topology_of, tunnel_ns
+from slicer.plan.dataplane_tunnel import tunnel_ends
+from slicer.plan.dataplane_values import NodePlan
+
+K = TypeVar("K", bound=Hashable)
+
+
+def assumed_health(view: Documents, local: LocalState, there: NodePlan) -> Health:
+    """What the observed data plane avoids; what it has no nexthop objects of was not judged."""
+    topology = topology_of(view, local)
+    gateways = list(_gateways(topology, there))
+    tunnels = list(_tunnels(topology, local, there))
+    return Health(
+        avoided_gateways=_never(gateways),
+        judged_gateways=frozenset(key for key, _ in gateways),
+        avoided_tunnels=_never(tunnels),
+        judged_tunnels=frozenset(key for key, _ in tunnels),
+        cut_off=frozenset(_turned(topology, there)),
+    )
+
+
+def _never(found: Iterable[tuple[K, bool]]) -> frozenset[K]:
+    """Of (key, whether it is used) pairs the keys that no pair says are used."""
+    pairs = list(found)
+    return frozenset(key for key, _ in pairs) - {key for key, used in pairs if used}
+
+
+def _gateways(topology: Topology, there: NodePlan) -> Iterator[tuple[tuple[int, str, str], bool]]:
+    for here in topology.slices:
+        for remote in here.remotes:
+            for version in here.versions:
+                hops = gateway_hops(here, version)
+                for (node, _, _), used in _in_group(here.ns, f"{remote.cluster}/{version}", version, hops, there):
+                    yield (here.tunnel_set, remote.cluster, node), used
+
+
+def _tunnels(
+    topology: Topology, local: LocalState, there: NodePlan
+) -> Iterator[tuple[tuple[int, str, int, int], bool]]:
+    for number in sorted({here.tunnel_set for here in topology.slices if here.slot is not None}):
+        slices = [here for here in topology.slices if here.tunnel_set == number and here.slot is not None]
+        tunnels = [tunnel for tunnel in local.tunnels if tunnel.tunnel_set == number]
+        ends = [end for tunnel in tunnels for end in tunnel_ends(tunnel, slices, topology, local)]
+        for cluster in sorted({end.cluster for end in ends}):
+            mine = {end.hop: end for end in ends if end.cluster == cluster}
+            for version in (4, 6):
+                for hop, used in _in_group(tunnel_ns(number), f"{cluster}/{version}", version, list(mine), there):
+                    yield (number, cluster, mine[hop].index, mine[hop].generation), used
+
+
+def _in_group(ns: str, name: str, version: int, hops: Sequence[Hop], there: NodePlan) -> Iterator[tuple[Hop, bool]]:
+    """Of the members that have their objects in the kernel, whether the group has them."""
+    if not hops:
+        return
+    *objects, wanted = spread(ns, name, version, hops, hops)
+    group = next((group for group in there.groups if group.key == wanted.key), None)
+    known = {hop.key for hop in there.nexthops}
+    for hop, *copies in zip(hops, objects[::2], objects[1::2], strict=True):
+        if group is not None and any(copy.key in known for copy in copies):
+            yield hop, any(copy.id in {*group.members, group.spare} for copy in copies)
+
+
+def _turned(topology: Topology, there: NodePlan) -> Iterator[tuple[int, str]]:
+    """What a gateway's own pods reach by the other gateways."""
+    by_group = {(route.ns, route.dst) for route in there.routes if route.nexthop}
+    for here in topology.slices:
+        for remote in here.remotes if here.slot is not None else ():
+            if any((here.ns, block) in by_group for block in remote.blocks):
+                yield here.tunnel_set, remote.cluster
