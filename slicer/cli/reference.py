@@ -19,7 +19,7 @@ HEAD = """# slicectl
 
 The command line of Slicer. This page is made from the program by `python -m slicer.cli.reference`.
 Guides: [slices](../guide/slices.md), [members](../guide/members.md), [services](../guide/services.md),
-[bandwidth](../guide/bandwidth.md), [troubleshooting](../guide/troubleshooting.md).
+[bandwidth](../guide/bandwidth.md), [upkeep](../guide/upkeep.md), [troubleshooting](../guide/troubleshooting.md).
 Which hub it talks to, its files and variables: [slicer/cli](../../slicer/cli/README.md).
 """
 

@@ -35,7 +35,7 @@ class Governed(Guarded):
         self.members = [Member(self.state, cluster, time.time) for cluster in ("a", "b")]
         for value in (*(Cluster(name=name) for name in ("a", "b")), *self.net.view().values()):
             self.state.put(value)
-        self._seen: dict[str, Document] = {}
+        self._seen: dict[str, dict[str, Document]] = {}
         self.govern()
 
     def govern(self, *, deaf: tuple[str, ...] = ()) -> None:
@@ -47,18 +47,17 @@ class Governed(Guarded):
             member.reconcile()
         self.hub.reconcile()
         view = dict(self.state.documents)
-        if view != self._seen:
-            self._seen = view
-            for name, node in self.net.nodes.items():
-                if name not in deaf:
-                    node.machine("see", view, node.local)
+        for name, node in self.net.nodes.items():
+            if name not in deaf and view != self._seen.get(name):
+                self._seen[name] = view
+                node.machine("see", view, node.local)
 
-    def govern_until(self, condition: Callable[[], Any], what: str) -> None:
+    def govern_until(self, condition: Callable[[], Any], what: str, *, deaf: tuple[str, ...] = ()) -> None:
         """Turn after turn until `condition` holds."""
         deadline = time.monotonic() + WAIT_S
         while not condition():
             assert time.monotonic() < deadline, f"{what}: not within {WAIT_S:.0f} s; {self.words()}"
-            self.govern()
+            self.govern(deaf=deaf)
             time.sleep(0.1)
 
     def words(self) -> list[str]:
@@ -78,6 +77,7 @@ class Governed(Guarded):
 
     def is_drained(self, node: str) -> bool:
         wish = self.state.documents[f"drain/{node[0]}/{node}"]
+        assert isinstance(wish, Drain)
         return draining.drain_status(wish, self.state.documents).state == "drained"
 
     def rotate(self) -> int:
@@ -93,6 +93,23 @@ class Governed(Guarded):
         found = self.state.documents[f"rotation/0/{generation}"]
         return isinstance(found, RotationState) and found.finished_at_s is not None
 
+    def state_of(self, generation: int) -> tuple[str, tuple[str, ...]]:
+        """State of a rotation, and who is waited for."""
+        found = self.state.documents[f"rotation/0/{generation}"]
+        assert isinstance(found, RotationState)
+        status = rotation.rotation_status(found, self.state.documents)
+        return status.state, status.waiting_for
+
+    def take_back(self, generation: int) -> None:
+        rotation.check_rotation_delete(f"0/{generation}", self.state.documents)
+        self.state.delete(f"rotation/0/{generation}")
+
+    def awaited(self, node: str) -> tuple[str, ...]:
+        """Who has not left a draining gateway yet."""
+        wish = self.state.documents[f"drain/{node[0]}/{node}"]
+        assert isinstance(wish, Drain)
+        return draining.drain_status(wish, self.state.documents).waiting_for
+
     def slots(self) -> dict[str, tuple[int, str]]:
         """Of each gateway its slot and state."""
         return {g.node: (g.slot, str(g.state)) for g in of_kind(self.state.documents, Gateway)}
@@ -104,6 +121,14 @@ class Governed(Guarded):
 
     def keys(self, node: str) -> list[str]:
         return self.net.nodes[node].machine("files", "/run/slicer-state/keys")
+
+    def all_keys(self, endings: set[str]) -> bool:
+        """Whether the keys of all gateways end like this, and no other node has any."""
+        found = {node: self.keys(node) for node in self.net.nodes}
+        slots = self.slots()
+        return all(bool(keys) == (node in slots) for node, keys in found.items()) and all(
+            key.endswith(tuple(endings)) for keys in found.values() for key in keys
+        )
 
     def start_counting(self, flows: int = 8, interval_s: float = 0.005) -> None:
         """Numbered datagrams from one to two and back, in so many flows."""
@@ -119,6 +144,10 @@ class Governed(Guarded):
 
     def losses(self) -> list[int]:
         return self.pods["a-n3"].node.machine("losses")
+
+    def gaps(self) -> str:
+        """When the first flow lost what, and where everything stands, for a failed test."""
+        return f"{self.pods['a-n3'].node.machine('gaps')} {self.words()}"
 
     def _node(self, name: str, tunnels: Any, uses: Any, left: Any) -> Node:
         local = self.net.nodes[name].local
