@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from slicer.cli import columns as col
 from slicer.cli.columns import reach
-from slicer.cli.kinds import KINDS, Resource
+from slicer.cli.kinds import DRAINS, KINDS, ROTATIONS, Resource
 from slicer.cli.words import format_labels
 
 Snapshot = Mapping[str, Sequence[Resource]]
 """Collection → its resources."""
+PATIENCE_S = 60
+"""A drain or a rotation takes some seconds where everybody answers."""
 SUMMARY_CONDITION = "Ready"
 """The condition that only repeats the first of the others that does not hold."""
 CURES = {
@@ -44,6 +46,7 @@ def problems(snapshot: Snapshot, now: float) -> list[Problem]:
         *_slices(snapshot),
         *_attachments(snapshot),
         *_services(snapshot),
+        *_upkeep(snapshot, now),
     ]
 
 
@@ -58,8 +61,25 @@ def summary(snapshot: Snapshot, now: float) -> list[tuple[str, str, str]]:
         "attachments": _counted([str(one["spec"]["state"]) for one in snapshot["attachments"]]),
         "exports": ", ".join(col.service(one, now) for one in snapshot["exports"]),
         "memberships": "",
+        "drains": ", ".join(f"{DRAINS.name_of(one)} {one['status']['state']}" for one in snapshot["drains"]),
+        "rotations": _counted([str(one["status"]["state"]) for one in snapshot["rotations"]]),
     }
-    return [(kind.plural, str(len(snapshot[kind.collection])), details[kind.collection]) for kind in KINDS]
+    shown = [kind for kind in KINDS if kind not in {DRAINS, ROTATIONS} or snapshot[kind.collection]]
+    return [(kind.plural, str(len(snapshot[kind.collection])), details[kind.collection]) for kind in shown]
+
+
+def _upkeep(snapshot: Snapshot, now: float) -> Iterator[Problem]:
+    """Planned work that has been waiting for somebody for a while."""
+    for kind, what in ((DRAINS, "drain"), (ROTATIONS, "rotation of keys")):
+        for one in snapshot[kind.collection]:
+            waiting = ", ".join(reach(one, "status", "waiting_for") or ())
+            begun_s = col.seconds(reach(one, "metadata", "created_at")) or now
+            if waiting and now - begun_s > PATIENCE_S:
+                yield Problem(
+                    what=f"{what} {kind.name_of(one)} waits for {waiting}",
+                    cure=f"nothing is lost meanwhile; are they down? slicectl get {kind.plural}, slicectl get tunnels",
+                    hint=True,
+                )
 
 
 def _clusters(snapshot: Snapshot) -> Iterator[Problem]:

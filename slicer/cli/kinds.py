@@ -42,7 +42,8 @@ class Kind:
 
     def name_of(self, resource: Resource) -> str:
         """What NAME says on the command line, and `-o name` prints after the kind."""
-        return "/".join(str(resource["spec"].get(field) or "-") for field in self.identity)
+        parts = (resource["spec"].get(field) for field in self.identity)
+        return "/".join("-" if part in {None, ""} else str(part) for part in parts)
 
     def matches(self, resource: Resource, name: str) -> bool:
         """Whether NAME means this resource: its whole name or the last parts of it."""

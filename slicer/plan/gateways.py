@@ -65,10 +65,8 @@ def _wanted(slices: Iterable[SliceState], free: int) -> dict[int, int]:
 
 
 def _kept(able: Iterable[Gateway], number: int, wish: int, leaving: Leaving) -> list[Gateway]:
-    """What becomes of the gateways that a set has: `wish` of them stay, active ones first; the others go on leaving."""
-    mine = sorted(
-        (g for g in able if g.tunnel_set == number), key=lambda g: (g.state is not GatewayState.ACTIVE, g.slot)
-    )
+    """What becomes of the gateways that a set has: `wish` of them stay, low slots first; the others go on leaving."""
+    mine = sorted((g for g in able if g.tunnel_set == number), key=lambda g: (g.state is GatewayState.LEAVING, g.slot))
     stay = {gateway.slot for gateway in [g for g in mine if g.node not in leaving.drained][:wish]}
     stepped = [_in(g, GatewayState.ACTIVE, leaving) if g.slot in stay else _stepped(g, leaving) for g in mine]
     return [gateway for gateway in stepped if gateway is not None]

@@ -23,6 +23,9 @@ from slicer_controller.state import State
 from slicer_controller.store.memory import MemoryStore
 
 WAIT_S = 90.0
+FLOWS = 6
+INTERVAL_S = 0.005
+"""Between two datagrams of a flow."""
 
 
 class Governed(Guarded):
@@ -122,18 +125,34 @@ class Governed(Guarded):
     def keys(self, node: str) -> list[str]:
         return self.net.nodes[node].machine("files", "/run/slicer-state/keys")
 
-    def all_keys(self, endings: set[str]) -> bool:
-        """Whether the keys of all gateways end like this, and no other node has any."""
-        found = {node: self.keys(node) for node in self.net.nodes}
-        slots = self.slots()
-        return all(bool(keys) == (node in slots) for node, keys in found.items()) and all(
-            key.endswith(tuple(endings)) for keys in found.values() for key in keys
-        )
+    def first(self, cluster: str) -> str:
+        """The cluster's gateway in the lowest slot."""
+        return min((slot, node) for node, (slot, _) in self.slots().items() if node[0] == cluster)[1]
 
-    def start_counting(self, flows: int = 8, interval_s: float = 0.005) -> None:
-        """Numbered datagrams from one to two and back, in so many flows."""
+    def all_keys(self, ending: str) -> bool:
+        """Whether the keys of all gateways end like this, and no other node has any."""
+        found, slots = {node: self.keys(node) for node in self.net.nodes}, self.slots()
+        right = all(key.endswith(ending) for keys in found.values() for key in keys)
+        return right and all(bool(keys) == (node in slots) for node, keys in found.items())
+
+    def is_calm(self) -> bool:
+        """Whether nothing is under way: two active gateways a cluster, one generation, everything up."""
+        states = [state for _, state in self.slots().values()]
+        rotating = any(r.finished_at_s is None for r in self.rotations())
+        return states == ["active"] * 4 and not rotating and self.all_up()
+
+    def let_go(self) -> None:
+        """Take back what a failed test may have left."""
+        for drain in of_kind(self.state.documents, Drain):
+            self.undrain(drain.node)
+        for rotation_ in self.rotations():
+            if rotation_.finished_at_s is None:
+                self.state.delete(f"rotation/0/{rotation_.spec.generation}")
+
+    def start_counting(self) -> None:
+        """Numbered datagrams from one to two and back."""
         one, two = self.pods["a-n3"], self.pods["b-n3"]
-        one.node.machine("counted", one.name, str(two.address(4)), 7, flows, interval_s)
+        one.node.machine("counted", one.name, str(two.address(4)), 7, FLOWS, INTERVAL_S)
         self.sending()
 
     def sending(self) -> None:

@@ -81,7 +81,7 @@ def a_node(cluster: str, name: str, wireguard: str = "wireguard-go") -> Resource
     )
 
 
-def a_gateway(cluster: str, node: str, slot: int = 0) -> Resource:
+def a_gateway(cluster: str, node: str, slot: int = 0, state: str = "active", since_ms: int = 0) -> Resource:
     """A gateway of the first tunnel set."""
     return resource(
         {
@@ -91,6 +91,8 @@ def a_gateway(cluster: str, node: str, slot: int = 0) -> Resource:
             "node": node,
             "addresses": ["198.18.1.11"],
             "tunnels": [{"tunnel_set": 0, "index": 0, "public_key": "K" * 43 + "=", "port": 51820}],
+            "state": state,
+            "since_ms": since_ms,
         }
     )
 
@@ -112,6 +114,24 @@ def a_tunnel(cluster: str, remote: str, handshake_at_s: int | None = int(NOW) - 
             **probed,
         }
     )
+
+
+def a_drain(*waiting_for: str) -> Resource:
+    """A drain of a-n1 that waits for some, or is done."""
+    status = {"state": "draining" if waiting_for else "drained", "slots": [], "waiting_for": list(waiting_for)}
+    return resource({"cluster": "a", "node": "a-n1", "force": False, "reason": "new disk"}, status)
+
+
+def a_rotation(generation: int, *waiting_for: str) -> Resource:
+    """A rotation of the first tunnel set that waits for some, or is over."""
+    finished = None if waiting_for else NOW - 240
+    status = {
+        "state": "handshake" if waiting_for else "done",
+        "waiting_for": list(waiting_for),
+        "started_at_s": NOW - 300,
+        "finished_at_s": finished,
+    }
+    return resource({"tunnel_set": 0, "generation": generation, "reason": ""}, status)
 
 
 def an_attachment(cluster: str, pod: str, address: str, state: str = "attached") -> Resource:
@@ -186,4 +206,6 @@ def healthy() -> dict[str, list[Resource]]:
         "memberships": [a_membership()],
         "attachments": [an_attachment("a", "client", "10.100.0.5"), an_attachment("b", "web", "10.100.16.5")],
         "exports": [a_service()],
+        "drains": [],
+        "rotations": [a_rotation(1)],
     }

@@ -160,3 +160,18 @@ def test_a_slice_without_clusters_is_not_ready() -> None:
     one["status"]["clusters"] = []
 
     assert not any(step.done for step in steps_of(one)[1:])
+
+
+def test_upkeep_that_waits_for_somebody_is_worth_a_look():
+    """A drain and a rotation that go on are nothing; those that have waited for a minute name whom they wait for."""
+    snapshot = samples.healthy()
+    snapshot["drains"] = [samples.a_drain("a/a-n3", "b/b-n1")]
+    snapshot["rotations"] = [samples.a_rotation(1), samples.a_rotation(2, "b/b-n1")]
+
+    found = problems(snapshot, NOW)
+
+    assert [(one.what, one.hint) for one in found] == [
+        ("drain a/a-n1 waits for a/a-n3, b/b-n1", True),
+        ("rotation of keys 0/2 waits for b/b-n1", True),
+    ]
+    assert problems(snapshot, NOW - 290) == []

@@ -32,10 +32,10 @@ a        a-n2  198.18.1.11  capable  wireguard-go  0.1.0
 b        b-n1  198.18.1.11  capable  wireguard-go  0.1.0
 """,
     "gateways": """\
-CLUSTER  SET  SLOT  NODE  ADDRESSES    UDP PORTS
-a        0    0     a-n1  198.18.1.11  51820
-a        0    1     a-n2  198.18.1.11  51820
-b        0    0     b-n1  198.18.1.11  51820
+CLUSTER  SET  SLOT  NODE  STATE            ADDRESSES    UDP PORTS
+a        0    0     a-n1  draining for 5s  198.18.1.11  51820
+a        0    1     a-n2  active           198.18.1.11  51820
+b        0    0     b-n1  active           198.18.1.11  51820
 """,
     "tunnels": """\
 FROM    TO      STATE  RTT      P99      LOSS  HANDSHAKE  RECEIVED  SENT
@@ -55,13 +55,32 @@ red    b/shop/web     b-n1  net1       10.100.16.5  attached
 SLICE  SERVICE   PORTS          ENDPOINTS  AGE
 red    shop/web  http:8080/tcp  b 1        5m
 """,
+    "drains": """\
+CLUSTER  NODE  STATE     WAITING FOR    AGE  REASON
+a        a-n1  draining  a/a-n3,b/b-n1  5m   new disk
+""",
+    "rotations": """\
+SET  GENERATION  STATE      WAITING FOR  STARTED  FINISHED  REASON
+0    1           done       -            5m ago   4m ago    -
+0    2           handshake  b/b-n1       5m ago   -         -
+""",
 }
+SHOWN = samples.healthy() | {
+    "gateways": [
+        samples.a_gateway("a", "a-n1", state="draining", since_ms=int((NOW - 5) * 1000)),
+        samples.a_gateway("a", "a-n2", 1),
+        samples.a_gateway("b", "b-n1"),
+    ],
+    "drains": [samples.a_drain("a/a-n3", "b/b-n1")],
+    "rotations": [samples.a_rotation(1), samples.a_rotation(2, "b/b-n1")],
+}
+"""Kind by kind, what stands in the tables."""
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.plural)
 def test_tables_line_up_and_end_without_spaces(kind: Kind, capsys: pytest.CaptureFixture[str]) -> None:
     """Every kind, as it is printed where stdout is no terminal."""
-    print_resources(kind, samples.healthy()[kind.collection], Format.TABLE, NOW)
+    print_resources(kind, SHOWN[kind.collection], Format.TABLE, NOW)
 
     assert capsys.readouterr().out == EXPECTED[kind.plural]
 
@@ -69,7 +88,7 @@ def test_tables_line_up_and_end_without_spaces(kind: Kind, capsys: pytest.Captur
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.plural)
 def test_wide_has_more_columns_on_the_same_lines(kind: Kind, capsys: pytest.CaptureFixture[str]) -> None:
     """Where stdout is no terminal no line is ever broken."""
-    resources = samples.healthy()[kind.collection]
+    resources = SHOWN[kind.collection]
     print_resources(kind, resources, Format.WIDE, NOW)
     lines = capsys.readouterr().out.splitlines()
 
