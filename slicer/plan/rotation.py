@@ -128,7 +128,7 @@ def due(tunnel_set: int, documents: Documents, since_s: float, interval_s: int, 
     begun = [r.started_at_s for r in of_kind(documents, RotationState) if r.spec.tunnel_set == tunnel_set]
     if not interval_s or now_s < max([since_s, *begun]) + interval_s:
         return None
-    spec = Rotation(tunnel_set=tunnel_set, generation=next_generation(tunnel_set, documents), reason="interval")
+    spec = Rotation(tunnel_set=tunnel_set, generation=next_generation(tunnel_set, documents), reason="by interval")
     try:
         check_rotation(spec, documents)
     except ConflictError:

@@ -14,6 +14,10 @@ EXAMPLES = [
     line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines() if "curl" in line
 ]
 
+DRAIN = next(line for line in EXAMPLES if "$HUB/v1/drains -d" in line)
+"""The first example that needs what a member allocates by itself, a little after the slice was made."""
+PLANS = ("allocation", "draining", "rotation")
+
 
 def test_every_example_works(plane: Any, make_attachment: Any) -> None:
     """Run one after another by a shell, with curl, against a hub with clusters a and b: all succeed."""
@@ -26,6 +30,10 @@ def test_every_example_works(plane: Any, make_attachment: Any) -> None:
             if line["type"] == "put":
                 break
     script = "\n".join(f"{example} --fail-with-body --silent --show-error >>out || exit 9" for example in EXAMPLES)
+    gateways = 'curl --silent --cacert $CA -H "Authorization: Bearer $TOKEN" $HUB/v1/gateways'
+    script = f"wait_for_gateway() {{ until {gateways} | grep -q a-n1; do :; done; }}\n" + script.replace(
+        "\n" + DRAIN, "\nwait_for_gateway\n" + DRAIN, 1
+    )
     environment = os.environ | {
         "HUB": plane.hub.url,
         "CA": str(plane.hub.directory / "ca.pem"),
@@ -38,6 +46,7 @@ def test_every_example_works(plane: Any, make_attachment: Any) -> None:
 
     assert done.returncode == 0, done.stderr[-2000:] + (plane.directory / "out").read_text()[-500:]
     assert len(EXAMPLES) > 30
+    assert "+ wait_for_gateway\n" in done.stderr
 
 
 def test_every_path_is_in_the_reference() -> None:
@@ -48,7 +57,7 @@ def test_every_path_is_in_the_reference() -> None:
     for path, item in openapi_document({"hub", "member"})["paths"].items():
         pattern = re.sub(r"\{\w+\}", r"[\\w{}-]+", path)
         assert re.search(pattern, TEXT), path
-        if path.startswith(("/v1/slices", "/v1/clusters", "/v1/memberships", "/v1/exports", "/v1/pings")):
+        if path.startswith(("/v1/slices", "/v1/clusters", "/v1/memberships", "/v1/exports", "/v1/pings", "/v1/drains")):
             for method in {"get", "put", "patch", "delete"} & item.keys():
                 verb = "" if method == "get" else f"-X {method.upper()} "
                 assert re.search(verb + r'"?\$HUB' + pattern + r'(["? ]|$)', examples, re.MULTILINE), (method, path)
@@ -57,7 +66,7 @@ def test_every_path_is_in_the_reference() -> None:
 def test_every_reason_is_in_the_reference() -> None:
     """No `reason` in the controller's or the model's source is missing from the table of errors."""
     sources = [*(ROOT / "controller").rglob("*.py"), *(ROOT / "slicer/plan").glob("validation.py")]
-    sources += [ROOT / "slicer/model/errors.py", ROOT / "slicer/plan/allocation.py"]
+    sources += [ROOT / "slicer/model/errors.py", *(ROOT / f"slicer/plan/{name}.py" for name in PLANS)]
     reasons = {r for path in sources for r in re.findall(r'reason\s*=\s*"([A-Za-z]+)"', path.read_text())}
 
     assert {reason for reason in reasons - {"Error"} if f"`{reason}`" not in TEXT} == set()
