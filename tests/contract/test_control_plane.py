@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from slicer.client.identity import renew
+from slicer.model.clusters import TunnelUse
 from slicer.model.errors import ConflictError, NotFoundError, UnauthenticatedError
 
 RED = {"name": "red", "prefixes": ["10.7.0.0/16"], "clusters": ["a", "b"]}
@@ -306,3 +308,44 @@ def test_one_process_can_be_hub_and_member(plane: Any, tmp_path: Any) -> None:
 
     assert [block.version for block in blocks] == [4, 6]
     assert plane.members["solo"].stop() == 0
+
+
+def test_a_drain_goes_its_way_through_killed_controllers(plane: Any, make_node: Any) -> None:
+    """Declared at the hub, planned by the member, done when all agents say so; a restarted member goes on."""
+    a, b = two_clusters(plane)
+    second = plane.agent("a", "a-n2")
+    second.wait_key("gateway/a/0/1")
+    with plane.hub.api() as api:
+        api.create("drains", {"cluster": "a", "node": "a-n1"})
+        view = b.wait(lambda view: view["gateway/a/0/0"].state == "draining")
+        departure = view["gateway/a/0/0"].departure
+        plane.members["a"].kill()
+        plane.members["a"].start()
+
+        b.report(replace(make_node("b", "b-n1"), left=(departure,)))
+        status = api.get("drains", "a/a-n1")["status"]
+        assert (status["state"], "a/a-n2" in status["waiting_for"]) == ("draining", True)
+        second.report(replace(make_node("a", "a-n2"), left=(departure,)))
+
+        leaving = b.wait(lambda view: view["gateway/a/0/0"].state == "leaving")["gateway/a/0/0"]
+        a.report(replace(make_node("a", "a-n1"), left=(leaving.departure,)))
+        view = b.wait(lambda view: "gateway/a/0/0" not in view)
+        assert view["gateway/a/0/1"].state == "active"
+        assert api.get("drains", "a/a-n1")["status"]["state"] == "drained"
+
+        api.delete("drains", "a/a-n1")
+
+
+def test_a_rotation_reaches_every_gateway_and_its_history_the_user(plane: Any, make_node: Any) -> None:
+    """Agents see the generation in force; when all of them use it and nothing else, the rotation is over."""
+    agents = two_clusters(plane)
+    with plane.hub.api() as api:
+        name = api.create("rotations", {"tunnel_set": 0})["metadata"]["name"]
+        for agent, cluster in zip(agents, "ab", strict=True):
+            assert agent.wait_key(f"rotation/{name}").spec.generation == 1
+            node = make_node(cluster, f"{cluster}-n1")
+            new = tuple(replace(tunnel, tunnel_set=0, index=0, generation=1) for tunnel in node.tunnels)
+            agent.report(replace(node, tunnels=new, uses=(TunnelUse(tunnel_set=0, generation=1),)))
+
+        agents[0].wait(lambda view: view[f"rotation/{name}"].finished_at_s is not None)
+        assert api.get("rotations", name)["status"]["state"] == "done"

@@ -1,0 +1,109 @@
+"""Planned work with the real programs: drained gateways, rotated keys, killed processes; no packet is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.root
+LONG_S = 90.0
+"""A rotation takes about a quarter of a minute on a quiet machine, most of it waiting for late packets."""
+QUICK = 0.005
+"""Seconds between two requests of a ping."""
+
+
+@pytest.fixture
+def pair(lab, scope, until):
+    """A pod on each cluster's first node, which is a gateway, on one slice."""
+    scope.red = scope.slice()
+    scope.here = scope.pod("a", "here", scope.red, node="a-n1")
+    scope.there = scope.pod("b", "there", scope.red, node="b-n1")
+    scope.target = lab.addresses(scope.there)["net1"][0]
+    until(lambda: lab.reaches(scope.here, scope.target), "the way to the other cluster")
+    until(lambda: set(states(lab).values()) == {"active"} and len(states(lab)) == 4, "four gateways")
+    until(lambda: all(one["spec"].get("up") for one in lab.get("tunnels")), "all tunnels are up")
+    return scope
+
+
+@pytest.fixture
+def undrained(lab):
+    """Takes drains back, also those of a failed test."""
+    yield
+    for one in lab.get("drains"):
+        lab.ctl("gateway", "undrain", one["metadata"]["name"])
+
+
+def states(lab):
+    """State of each gateway slot of tunnel set 0, by cluster/node."""
+    gateways = [one["spec"] for one in lab.get("gateways") if one["spec"]["tunnel_set"] == 0]
+    return {f"{one['cluster']}/{one['node']}": one["state"] for one in gateways}
+
+
+def generations(lab):
+    """Generations of all WireGuard devices that gateways have in tunnel set 0."""
+    gateways = [one["spec"] for one in lab.get("gateways") if one["spec"]["tunnel_set"] == 0]
+    return {tunnel["generation"] for one in gateways for tunnel in one["tunnels"]}
+
+
+def keys(lab, node):
+    """Files of private keys of tunnel set 0 on a node."""
+    return sorted(lab.exec(node, "sh", "-c", "cd /var/lib/slicer/keys && ls | grep ^0-").stdout.split())
+
+
+def test_a_drained_gateway_costs_no_packet(lab, pair, undrained, pinging, until):
+    """The pod's own node is drained, with its controllers killed meanwhile, and comes back: nothing is lost."""
+    with pinging(lab, pair.here, pair.target, QUICK) as counts:
+        lab.ctl("gateway", "drain", "a-n1", "--reason", "new kernel")
+        for what in ("a-cp/member", "hub/hub"):
+            lab.ctl("lab", "restart", "--kill", what)
+        until(lambda: "a/a-n1" not in states(lab), "a-n1 is no gateway", LONG_S)
+        assert "drained, and so no gateway: a/a-n1" in lab.try_("get", "gateways").stderr
+        until(lambda: not keys(lab, "a-n1"), "its keys are deleted", LONG_S)
+        message = lab.refused(5, "gateway", "drain", "a-n2")
+        assert "'a-n2' is the last gateway of cluster 'a'" in message
+        assert pair.red in message
+        lab.ctl("gateway", "undrain", "a-n1")
+        until(lambda: states(lab).get("a/a-n1") == "active", "a-n1 is a gateway again", LONG_S)
+        until(lambda: all(one["spec"].get("up") for one in lab.get("tunnels")), "its tunnels are up", LONG_S)
+
+    assert counts["lost"] == 0, counts
+    assert counts["sent"] > 500
+
+
+def test_rotated_keys_cost_no_packet(lab, pair, pinging, until):
+    """Agents on both sides, a member and the hub are killed while keys rotate: it goes on, and nothing is lost."""
+    before = keys(lab, "a-n1")
+    with pinging(lab, pair.here, pair.target, QUICK) as counts:
+        said = lab.try_("rotate-keys", "--tunnel-set", "0", "--reason", "test").stderr
+        assert "keys of tunnel set 0 become generation" in said
+        assert "are being rotated already" in lab.refused(5, "rotate-keys", "--tunnel-set", "0")
+        until(lambda: len(generations(lab)) == 2, "new devices beside the old ones", LONG_S)
+        for what in ("a-n1/agent", "b-n1/agent", "b-cp/member", "hub/hub"):
+            lab.ctl("lab", "restart", "--kill", what)
+        until(lambda: finished(lab), "the rotation is over", LONG_S)
+
+    assert counts["lost"] == 0, counts
+    assert counts["sent"] > 500
+    assert len(generations(lab)) == 1
+    until(lambda: len(keys(lab, "a-n1")) == len(before) and not set(keys(lab, "a-n1")) & set(before), "only new keys")
+
+
+def finished(lab):
+    """Whether all rotations are over."""
+    return all(one["status"]["finished_at_s"] for one in lab.get("rotations"))
+
+
+REFUSED = [
+    (4, ("gateway", "drain", "a-n9"), "there is no node 'a-n9'"),
+    (4, ("gateway", "undrain", "a-n1"), "there is no drained node 'a-n1'"),
+    (2, ("gateway", "drain", "a/a-n1", "--cluster", "b"), "lies in cluster a"),
+    (4, ("rotate-keys", "--tunnel-set", "200"), "no tunnel set 200"),
+    (4, ("rotate-keys", "--slice", "nowhere"), "no slice 'nowhere'"),
+    (2, ("rotate-keys", "--slice", "x", "--tunnel-set", "0"), "not both"),
+    (4, ("rotate-keys", "--tunnel-set", "0", "--cancel"), "no rotation runs"),
+]
+
+
+@pytest.mark.parametrize(("code", "words", "message"), REFUSED)
+def test_what_makes_no_sense_is_refused(lab, code, words, message):
+    """By its name, with the exit code of its kind."""
+    assert message in lab.refused(code, *words)
