@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 LONG_S = 90.0
 """A rotation takes about a quarter of a minute on a quiet machine, most of it waiting for late packets."""
 QUICK = 0.005
@@ -19,8 +19,8 @@ def pair(lab, scope, until):
     scope.there = scope.pod("b", "there", scope.red, node="b-n1")
     scope.target = lab.addresses(scope.there)["net1"][0]
     until(lambda: lab.reaches(scope.here, scope.target), "the way to the other cluster")
-    until(lambda: set(states(lab).values()) == {"active"} and len(states(lab)) == 4, "four gateways")
-    until(lambda: all(one["spec"].get("up") for one in lab.get("tunnels")), "all tunnels are up")
+    until(lambda: set(states(lab).values()) == {"active"} and len(states(lab)) == 4, "four gateways", LONG_S)
+    until(lambda: all_up(lab), "all tunnels are up", LONG_S)
     return scope
 
 
@@ -28,19 +28,30 @@ def pair(lab, scope, until):
 def undrained(lab):
     """Takes drains back, also those of a failed test."""
     yield
-    for one in lab.get("drains"):
+    for one in listed(lab, "drains"):
         lab.ctl("gateway", "undrain", one["metadata"]["name"])
+
+
+def listed(lab, collection):
+    """What the hub lists."""
+    with lab.api() as api:
+        return api.list(collection)
+
+
+def all_up(lab):
+    """Whether probes pass through all tunnels."""
+    return all(one["spec"].get("up") for one in listed(lab, "tunnels"))
 
 
 def states(lab):
     """State of each gateway slot of tunnel set 0, by cluster/node."""
-    gateways = [one["spec"] for one in lab.get("gateways") if one["spec"]["tunnel_set"] == 0]
+    gateways = [one["spec"] for one in listed(lab, "gateways") if one["spec"]["tunnel_set"] == 0]
     return {f"{one['cluster']}/{one['node']}": one["state"] for one in gateways}
 
 
 def generations(lab):
     """Generations of all WireGuard devices that gateways have in tunnel set 0."""
-    gateways = [one["spec"] for one in lab.get("gateways") if one["spec"]["tunnel_set"] == 0]
+    gateways = [one["spec"] for one in listed(lab, "gateways") if one["spec"]["tunnel_set"] == 0]
     return {tunnel["generation"] for one in gateways for tunnel in one["tunnels"]}
 
 
@@ -63,7 +74,7 @@ def test_a_drained_gateway_costs_no_packet(lab, pair, undrained, pinging, until)
         assert pair.red in message
         lab.ctl("gateway", "undrain", "a-n1")
         until(lambda: states(lab).get("a/a-n1") == "active", "a-n1 is a gateway again", LONG_S)
-        until(lambda: all(one["spec"].get("up") for one in lab.get("tunnels")), "its tunnels are up", LONG_S)
+        until(lambda: all_up(lab), "its tunnels are up", LONG_S)
 
     assert counts["lost"] == 0, counts
     assert counts["sent"] > 500
@@ -89,7 +100,7 @@ def test_rotated_keys_cost_no_packet(lab, pair, pinging, until):
 
 def finished(lab):
     """Whether all rotations are over."""
-    return all(one["status"]["finished_at_s"] for one in lab.get("rotations"))
+    return all(one["status"]["finished_at_s"] for one in listed(lab, "rotations"))
 
 
 REFUSED = [
