@@ -61,8 +61,8 @@ class Controller:
         self._said: set[str] = set()
         """What the last round could not do; said once."""
         self._loop, self._again = asyncio.get_running_loop(), asyncio.Event()
-        self._hosts = {host, str(urlsplit(advertise).hostname), "localhost", "127.0.0.1", "::1", *hosts}
-        self._hosts = (self._hosts | (platform.hosts if platform else frozenset())) - {"0.0.0.0", "::"}
+        names = {host, str(urlsplit(advertise).hostname), "localhost", "127.0.0.1", "::1", *hosts}
+        self._hosts = (names | (platform.hosts if platform else frozenset())) - {"0.0.0.0", "::"}
         self._store = store or SqliteStore(directory / "store.db", clock=clock)
         self._context = build_context(
             self._store,
@@ -76,11 +76,10 @@ class Controller:
             rotate_every_s=rotate_every_s,
         )
         self._state, self._hub, self._closing = self._context.state, self._context.hub, self._context.closing
-        self._upstream = self._make_upstream(identity, cidrs)
+        self._authority, self._upstream = self._context.authority, self._make_upstream(identity, cidrs)
         outside = platform.outside if platform else lambda _node: ()
         self._member = Member(self._state, cluster, clock, outside) if "member" in roles else None
         self._own = Cluster(name=cluster, cidrs=cidrs) if len(roles) == 2 else None
-        self._authority = self._context.authority
         self._server = self._make_server(host, port)
 
     def stop(self) -> None:

@@ -138,7 +138,7 @@ def _parts(value: Document) -> tuple[object, ...]:
             return (value.cluster, value.node)
         case RotationState(spec=rotation):
             return (rotation.tunnel_set, rotation.generation)
-        case NodeBlocks():
+        case NodeBlocks() | AddressYield():
             return (value.slice, value.cluster, value.node)
         case Gateway():
             return (value.cluster, value.tunnel_set, value.slot)
@@ -151,8 +151,7 @@ def _parts(value: Document) -> tuple[object, ...]:
         case PathHealth():
             return (value.slice, value.cluster, value.node, value.remote_cluster)
         case TunnelHealth():
-            device = f"{value.index}.{value.generation}" if value.generation else value.index
-            return (value.cluster, value.node, value.tunnel_set, device, value.remote_cluster)
+            return (value.cluster, value.node, value.tunnel_set, _device(value), value.remote_cluster)
         case LostCluster():
             return (value.cluster, value.node, value.tunnel_set, value.remote_cluster)
         case AddressDemand():
@@ -161,10 +160,13 @@ def _parts(value: Document) -> tuple[object, ...]:
             return (value.slice, value.cluster, value.node or "-", value.namespace, value.pod)
         case AddressGrant():
             return (value.slice, value.cluster, value.namespace, value.pod)
-        case AddressYield():
-            return (value.slice, value.cluster, value.node)
         case PingResult():
             return (value.cluster, value.id)
+
+
+def _device(tunnel: TunnelHealth) -> str:
+    """While keys rotate, a peer is seen through two devices."""
+    return f"{tunnel.index}.{tunnel.generation}" if tunnel.generation else str(tunnel.index)
 
 
 _KIND_OF: Mapping[type, str] = {type_: kind for kind, type_ in KINDS.items()}
