@@ -61,8 +61,7 @@ class Controller:
         self._said: set[str] = set()
         """What the last round could not do; said once."""
         self._loop, self._again = asyncio.get_running_loop(), asyncio.Event()
-        names = {host, str(urlsplit(advertise).hostname), "localhost", "127.0.0.1", "::1", *hosts}
-        self._hosts = (names | (platform.hosts if platform else frozenset())) - {"0.0.0.0", "::"}
+        self._hosts = _names({host, str(urlsplit(advertise).hostname), *hosts}, platform)
         self._store = store or SqliteStore(directory / "store.db", clock=clock)
         self._context = build_context(
             self._store,
@@ -185,6 +184,12 @@ class Controller:
             return None
         cache = self._directory / "view.json"
         return Upstream(self._state, identity, cache, cidrs, asyncio.get_running_loop())
+
+
+def _names(told: set[str], platform: Platform | None) -> set[str]:
+    """What the server's certificate is for."""
+    own = platform.hosts if platform else frozenset()
+    return (told | own | {"localhost", "127.0.0.1", "::1"}) - {"0.0.0.0", "::"}
 
 
 def build_context(
