@@ -76,6 +76,8 @@ def stop(node: Node, group: str) -> None:
     record = machines.read_record(node.directory)
     if record is not None:
         machines.kill(record)
+    # The cable goes with the node's namespace, but the kernel may take its time.
+    subprocess.run(("ip", "link", "del", node.port), capture_output=True, check=False)
     cgroups.remove(group, node.name)
 
 
