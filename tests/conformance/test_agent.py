@@ -73,7 +73,8 @@ def test_restart_changes_nothing(machine: Machine) -> None:
     machine.cni("CHECK", "p1").error(7)  # a call goes through, so the agent is past its first look
 
     assert machine.run("ip netns exec s-00a001 ip -d addr; ip -n s-00a001 route; ip -n t-01 route") == before[0]
-    assert set(machine.events()[before[1] :]) == {"agent.started", "cni.refused"}
+    # What the probes find of the far end, which is not there, they may find before the restart or after it.
+    assert set(machine.events()[before[1] :]) - {"health.changed"} == {"agent.started", "cni.refused"}
 
 
 def test_rates_are_there_with_the_answer(machine: Machine) -> None:

@@ -11,7 +11,7 @@ from governed import FLOWS, Governed
 
 from slicer.model.errors import ConflictError
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.counts_losses]
 NONE_LOST = [0] * FLOWS
 """Of each flow."""
 
