@@ -32,7 +32,7 @@ from slicer.plan.probe_targets import (
     Spot,
     Target,
     TunnelTarget,
-    assumed_up,
+    assumed,
     by_address,
     concerned,
     ends_of,
@@ -185,6 +185,8 @@ class HealthProber:
     def _take(self, situation: _Situation, now: float) -> None:
         first = self._now is None
         self._now = situation
+        if first and self._dataplane.health is not None:
+            self.health = self._dataplane.health
         if situation.settled:
             self._ready = True
             self._gone = {target: at for target, at in self._gone.items() if at >= situation.began_at}
@@ -193,8 +195,7 @@ class HealthProber:
             return
         self._plan, self._news = plan, True
         self._by_address = by_address(plan.targets)
-        earlier = self._dataplane.health or Health()
-        new = {target: Line(up=first and assumed_up(target, plan, earlier)) for target in plan.targets}
+        new = {target: assumed(target, plan, self.health) if first else Line(up=False) for target in plan.targets}
         self._lines = {target: self._lines.get(target, new[target]) for target in plan.targets}
         self._due = {target: self._due.get(target, now) for target in plan.targets}
         self._gone = {target: at for target, at in self._gone.items() if target in self._lines}

@@ -29,6 +29,7 @@ def assumed_health(view: Documents, local: LocalState, there: NodePlan) -> Healt
         avoided_tunnels=_never(tunnels),
         judged_tunnels=frozenset(key for key, _ in tunnels),
         cut_off=frozenset(_turned(topology, there)),
+        gone=frozenset(_ended(topology, there)),
     )
 
 
@@ -79,4 +80,13 @@ def _turned(topology: Topology, there: NodePlan) -> Iterator[tuple[int, str]]:
     for here in topology.slices:
         for remote in here.remotes if here.slot is not None else ():
             if any((here.ns, block) in by_group for block in remote.blocks):
+                yield here.tunnel_set, remote.cluster
+
+
+def _ended(topology: Topology, there: NodePlan) -> Iterator[tuple[int, str]]:
+    """Clusters whose blocks lead nowhere."""
+    nowhere = {(route.ns, route.dst) for route in there.routes if not route.dev and not route.nexthop}
+    for here in topology.slices:
+        for remote in here.remotes:
+            if any((here.ns, block) in nowhere for block in remote.blocks):
                 yield here.tunnel_set, remote.cluster

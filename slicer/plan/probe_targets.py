@@ -189,7 +189,7 @@ def _is_gone(near: Collection[Line], cluster: bytes, said_here: frozenset[bytes]
 def _are_lost(tunnels: Collection[Line], now: float) -> bool:
     """A tunnel that never passed a probe says nothing: perhaps this kernel has no way to probe it."""
     down = all(not line.up and (not line.downs or now - line.downs[-1] >= GONE_S) for line in tunnels)
-    return down and any(line.answered_ever for line in tunnels)
+    return down and any(line.answered_ever or line.lived for line in tunnels)
 
 
 def lost(plan: ProbePlan, lines: Mapping[Target, Line], tunnel_set: int, now: float) -> frozenset[bytes]:
@@ -198,11 +198,19 @@ def lost(plan: ProbePlan, lines: Mapping[Target, Line], tunnel_set: int, now: fl
     return frozenset(digest(c) for c in clusters if _are_lost(_far(plan, lines, (tunnel_set, c)).values(), now))
 
 
-def assumed_up(target: Target, plan: ProbePlan, health: Health) -> bool:
-    """Whether a target is taken for good before it was probed: as `health`, of an earlier prober, has it.
+def assumed(target: Target, plan: ProbePlan, health: Health) -> Line:
+    """A target that was not probed yet, as `health`, of an earlier prober, has it.
 
-    What that one did not know is not good where it knew others.
+    What that one did not know is not good where it knew others. What is gone stays gone until something answers.
     """
+    number = target.spot.tunnel_set
+    gone = frozenset(digest(cluster) for of_set, cluster in health.gone if of_set == number)
+    if isinstance(target, TunnelTarget) and digest(target.cluster) in gone:
+        return Line(up=False, lived=True)
+    return Line(up=_assumed_up(target, plan, health), lost=gone)
+
+
+def _assumed_up(target: Target, plan: ProbePlan, health: Health) -> bool:
     number = target.spot.tunnel_set
     if isinstance(target, TunnelTarget):
         pair = (number, target.cluster)

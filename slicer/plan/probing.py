@@ -164,6 +164,8 @@ class Line:
 
     up: bool
     """At first an assumption: True for what was there when the prober started, False for what came later."""
+    lived: bool = False
+    """An earlier prober of this node has known it up, and then down."""
     proved: bool = False
     """It was up by its own answers once: an assumption is never announced to others."""
     unanswered: int = 0

@@ -108,7 +108,7 @@ class Guarded:
 
 
 def vars_of(health: Any) -> tuple[Any, ...]:
-    return (health.avoided_gateways, health.avoided_tunnels, health.cut_off)
+    return (health.avoided_gateways, health.avoided_tunnels, health.cut_off, health.gone)
 
 
 def _group_of(line: str) -> str:

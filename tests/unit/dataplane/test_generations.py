@@ -10,7 +10,8 @@ from slicer.model.clusters import GatewayState, Rotation, RotationState, TunnelE
 from slicer.model.documents import key_of
 from slicer.plan.assuming import assumed_health
 from slicer.plan.dataplane import Health, LocalTunnel, plan_node, wanted_tunnels
-from slicer.plan.probe_targets import TunnelTarget, assumed_up, plan_probes
+from slicer.plan.probe_targets import TunnelTarget, assumed, judge, lost, plan_probes
+from slicer.plan.probing import Kind, Message, Pace, digest
 from slicer.plan.standing import departures, tunnel_uses
 
 OLD, NEW = (0, "b", 0, 0), (0, "b", 0, 1)
@@ -241,11 +242,11 @@ def test_a_restarted_agent_does_not_take_dead_gateways_for_good(make):
     plan = plan_probes(view, local)
 
     assert health == dead
-    assert {target.node: assumed_up(target, plan, health) for target in plan.targets} == {"a-n1": False, "a-n2": True}
+    assert {target.node: assumed(target, plan, health).up for target in plan.targets} == {"a-n1": False, "a-n2": True}
     assert assumed_health(view, local, plan_node({}, local)) == Health()
-    assert all(assumed_up(target, plan, Health()) for target in plan.targets)
+    assert all(assumed(target, plan, Health()).up for target in plan.targets)
     only = replace(GOOD, judged_gateways=frozenset({N2}))
-    assert {target.node: assumed_up(target, plan, only) for target in plan.targets} == {"a-n1": False, "a-n2": True}
+    assert {target.node: assumed(target, plan, only).up for target in plan.targets} == {"a-n1": False, "a-n2": True}
 
 
 def test_a_restarted_gateway_knows_that_its_pods_went_by_the_others(make):
@@ -256,3 +257,27 @@ def test_a_restarted_gateway_knows_that_its_pods_went_by_the_others(make):
     left_behind = plan_node(view, replace(local, health=cut))
 
     assert assumed_health(view, local, left_behind).cut_off == {(0, "b")}
+
+
+@pytest.mark.parametrize("node", ["a-n1", "a-n3"])
+def test_a_restarted_agent_still_knows_that_a_cluster_is_gone(make, node):
+    """Gateway or not: nothing flips, the cluster is announced as gone, and answers end that."""
+    view, gone = leaving(make, GatewayState.ACTIVE), frozenset({(0, "b")})
+    local = make.local(node, (0, 0)) if node == "a-n1" else make.local(node)
+    well = replace(local, health=assumed_health(view, local, plan_node(view, local)))
+    left_behind = plan_node(view, replace(well, health=replace(well.health, gone=gone)))
+
+    health = assumed_health(view, local, left_behind)
+    plan = plan_probes(view, local)
+    lines = {target: assumed(target, plan, health) for target in plan.targets}
+
+    assert well.health.gone == frozenset()
+    assert health == replace(well.health, gone=gone)
+    assert plan_node(view, replace(local, health=health)) == left_behind
+    said = lost(plan, lines, 0, now=0)
+    assert said == ({digest("b")} if node == "a-n1" else frozenset())
+    assert judge(plan, lines, health, {0: said}).gone == gone
+    answer = Message(kind=Kind.REPLY, reached=frozenset({digest("b")}))
+    for _ in range(Pace().good):
+        lines = {target: line.heard(Pace(), answer, 0.01) for target, line in lines.items()}
+    assert judge(plan, lines, health, {0: lost(plan, lines, 0, now=0)}).gone == frozenset()
