@@ -50,13 +50,11 @@ class Follower:
         self._connected = threading.Event()
         self._stopping = threading.Event()
         self._dirty = threading.Condition()
-        self._unsaved = False
+        self._unsaved = self._complete = False
         self._lost = ""
         self._socket: socket.socket | None = None
-        self._threads = [
-            threading.Thread(target=self._follow, name=f"follow {path}", daemon=True),
-            threading.Thread(target=self._keep, name=f"keep {path}", daemon=True),
-        ]
+        self._following = threading.Thread(target=self._follow, name=f"follow {path}", daemon=True)
+        self._keeping = threading.Thread(target=self._keep, name=f"keep {path}", daemon=True)
 
     @property
     def view(self) -> Documents:
@@ -77,19 +75,19 @@ class Follower:
         """Tell the view from disk, if there is one, and begin to follow."""
         if self.synced:
             self._tell()
-        for thread in self._threads:
-            thread.start()
+        self._following.start()
+        self._keeping.start()
 
     def stop(self) -> None:
         """Stop following and write what is not on disk yet; returns when both threads have ended."""
         self._stopping.set()
-        with self._dirty:
-            self._dirty.notify()
         if self._socket is not None:
             _wake(self._socket)
-        for thread in self._threads:
-            if thread.is_alive() and thread is not threading.current_thread():
-                thread.join()
+        _join(self._following)  # what it is telling just now is to be written as well
+        with self._dirty:
+            self._complete = True
+            self._dirty.notify()
+        _join(self._keeping)
 
     def _follow(self) -> None:
         wait = BACKOFF_S[0]
@@ -169,7 +167,7 @@ class Follower:
         """Write the view to disk whenever it has changed; changes that come while it writes are one more write."""
         while True:
             with self._dirty:
-                self._dirty.wait_for(lambda: self._unsaved or self._stopping.is_set())
+                self._dirty.wait_for(lambda: self._unsaved or self._complete)
                 if not self._unsaved:
                     return
                 self._unsaved = False
@@ -178,6 +176,11 @@ class Follower:
                 write_atomic(self._cache_path, data)
             except OSError as error:
                 log.warning("view not kept", extra={"path": str(self._cache_path), "error": str(error)})
+
+
+def _join(thread: threading.Thread) -> None:
+    if thread.is_alive() and thread is not threading.current_thread():
+        thread.join()
 
 
 def _decode_one(key: str, data: Any, known: tuple[Any, Document | None] | None) -> Document | None:

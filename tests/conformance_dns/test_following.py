@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,6 +11,9 @@ import dns.message
 import dns.rcode
 import pytest
 
+from slicer.client.follow import Follower
+from slicer.client.identity import load_or_join
+from slicer.model.documents import Documents
 from tests.conformance_dns.member import Member, serving
 from tests.conformance_dns.running import WAIT_S, WEB, addresses, ask, ask_until, loopback_world, running
 from tests.unit.dns import world
@@ -51,6 +56,32 @@ def test_join_follow_and_restart_without_the_member(tmp_path: Path, member: Memb
 
         assert addresses(ask(port, WEB)) == {"10.11.1.1", "10.11.9.9"}
         assert server.end() == 0
+
+
+def test_what_is_told_while_it_stops_is_kept(tmp_path: Path, member: Member) -> None:
+    """A view that somebody was shown is on the disk afterwards, also when the end comes while it is shown."""
+    telling, ending = threading.Event(), threading.Event()
+
+    def on_view(_: Documents) -> None:
+        telling.set()
+        assert ending.wait(WAIT_S)
+
+    with serving(member, tmp_path / "member") as port:
+        token = member.token(f"https://127.0.0.1:{port}")
+        identity = load_or_join(tmp_path / "identity", token, expect="slicer://dns/")
+        follower = Follower(identity, "/v1/views/zone", tmp_path / "view.json", on_view)
+        follower.start()
+        assert telling.wait(WAIT_S)
+        stopper = threading.Thread(target=follower.stop)
+        stopper.start()
+        while not follower._stopping.is_set():
+            time.sleep(0.001)
+        time.sleep(0.1)  # whatever does not wait for the telling to end has ended by now
+        ending.set()
+        stopper.join(WAIT_S)
+
+    assert not stopper.is_alive()
+    assert Follower(identity, "/v1/views/zone", tmp_path / "view.json").view == follower.view != {}
 
 
 def test_killed_member_takes_no_name_along(tmp_path: Path, member: Member) -> None:
