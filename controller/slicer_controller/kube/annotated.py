@@ -6,8 +6,7 @@ pods need them, and the annotation and readiness gate on pods that are attached.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from slicer.model.attachments import AddressWish
@@ -19,6 +18,7 @@ from slicer.plan.pods import pod_name
 from slicer.plan.status import Condition
 from slicer.plan.validation import NAMESPACE_PREFIX, POD_PREFIX
 from slicer_controller.context import Context
+from slicer_controller.kube.accepting import accept_membership, is_passing
 from slicer_controller.kube.client import Api
 from slicer_controller.kube.conditions import render_conditions
 from slicer_controller.kube.events import write_event
@@ -32,6 +32,7 @@ from slicer_controller.kube.pods import (
     is_over,
     live_memberships,
     living_paths,
+    membership_start,
     namespace_memberships,
     needed_networks,
     render_attachments,
@@ -40,7 +41,8 @@ from slicer_controller.kube.writing import LateWriter
 
 PODS, NAMESPACES = "pods", "namespaces"
 Json = dict[str, Any]
-log = logging.getLogger(__name__)
+Identity = tuple[str, str]
+"""(kind, uid)."""
 
 
 class Annotated:
@@ -49,26 +51,39 @@ class Annotated:
     def __init__(self, context: Context, api: Api, objects: Objects, networks: Networks) -> None:
         self._context, self._state, self._api, self._objects = context, context.state, api, objects
         self._networks = networks
-        self._told: dict[tuple[str, str], str] = {}
-        """The refusal that an object (plural, uid) was told of last."""
+        self._told: dict[Identity, frozenset[str]] = {}
+        """The refusals that hold and that the object was told of."""
         self._annotated: dict[tuple[str, str], str] = {}
         """The annotation as it was written last, by (namespace, pod)."""
         self._patches: dict[str, Json] = {}
         self._writer = LateWriter(self._write)
 
     def reconcile(self) -> None:
-        """Memberships and networks; nothing before pods and namespaces were listed once."""
-        if not {PODS, NAMESPACES} <= self._objects.synced:
+        """Memberships; nothing before pods and namespaces were listed once.
+
+        UnavailableError, StaleError or DeniedError at the end if something was neither taken nor refused.
+        """
+        if not self._synced():
             return
-        wanted: dict[str, Membership] = {}
+        wanted: set[str] = set()
+        told: dict[Identity, frozenset[str]] = {}
+        passing: list[SlicerError] = []
         for object_ in self._asking():
-            self._take(object_, wanted)
-        for member in of_kind(self._state.documents, Membership):
-            ours = member.declared_in == self._context.cluster
-            if ours and member.name.startswith((POD_PREFIX, NAMESPACE_PREFIX)) and member.name not in wanted:
-                self._state.delete(key_of(member))
-        self._wish()
-        self._networks.reconcile(needed_networks(self._objects.all(PODS)))
+            errors = self._take(object_, wanted)
+            passing += [error for error in errors if is_passing(error)]
+            refusals = [error for error in errors if not is_passing(error)]
+            if refusals:
+                told[_identity(object_)] = self._tell_refusals(object_, refusals)
+        self._told = told
+        self._end_others(wanted)
+        if passing:
+            raise passing[-1]
+
+    def serve(self) -> None:
+        """Fixed addresses and networks, for pods that were listed."""
+        if self._synced():
+            self._wish()
+            self._networks.reconcile(needed_networks(self._objects.all(PODS)))
 
     def tell(self) -> None:
         """Annotations and conditions of pods, where they differ from what is."""
@@ -100,22 +115,50 @@ class Annotated:
             if "deletionTimestamp" not in namespace["metadata"]:
                 yield namespace
 
-    def _take(self, object_: Json, wanted: dict[str, Membership]) -> None:
-        identity = (object_["kind"], object_["metadata"]["uid"])
-        memberships: Callable[[Json, str], list[Membership]] = (
-            live_memberships if object_["kind"] == "Pod" else namespace_memberships
-        )
+    def _synced(self) -> bool:
+        return {PODS, NAMESPACES} <= self._objects.synced
+
+    def _take(self, object_: Json, wanted: set[str]) -> list[SlicerError]:
+        """Accept what the object asks for, each on its own; the names that go on are added to `wanted`."""
         try:
-            for member in memberships(object_, self._context.cluster):
-                validation.check_membership(member, self._state.documents)
-                wanted[member.name] = member
-                self._state.put(member)
-            self._told.pop(identity, None)
+            members = _memberships(object_, self._context.cluster)
         except SlicerError as error:
-            if self._told.get(identity) != error.message:
-                self._told[identity] = error.message
+            # What it says now cannot be read; that takes no running pod out of what it is in.
+            wanted.update(self._present(object_))
+            return [error]
+        errors = []
+        for member in members:
+            wanted.add(member.name)
+            try:
+                accept_membership(self._context, member)
+            except SlicerError as error:
+                errors.append(error)
+        return errors
+
+    def _present(self, object_: Json) -> list[str]:
+        """Names of the memberships that are the object's."""
+        start = membership_start(object_, self._context.cluster)
+        return [member.name for member in self._annotation_memberships() if member.name.startswith(start)]
+
+    def _end_others(self, wanted: Collection[str]) -> None:
+        for member in self._annotation_memberships():
+            if member.name not in wanted:
+                self._state.delete(key_of(member))
+
+    def _annotation_memberships(self) -> list[Membership]:
+        """Those that this cluster's pods and namespaces declare."""
+        found = of_kind(self._state.documents, Membership)
+        own = [member for member in found if member.declared_in == self._context.cluster]
+        return [member for member in own if member.name.startswith((POD_PREFIX, NAMESPACE_PREFIX))]
+
+    def _tell_refusals(self, object_: Json, refusals: Sequence[SlicerError]) -> frozenset[str]:
+        """An event for each that the object was not told of; all messages."""
+        before = self._told.get(_identity(object_), frozenset())
+        for error in refusals:
+            if error.message not in before:
                 condition = {"type": "Join", "status": "False", "reason": error.reason, "message": error.message}
                 write_event(self._api, object_, condition)
+        return frozenset(error.message for error in refusals)
 
     def _wish(self) -> None:
         """Fixed addresses of pods: said before their nodes ask for them."""
@@ -177,3 +220,13 @@ class Annotated:
         except SlicerError:
             self._patches.setdefault(key, found)
             raise
+
+
+def _memberships(object_: Json, cluster: str) -> list[Membership]:
+    """What a pod or namespace asks for; InvalidError if it cannot be read."""
+    found = live_memberships if object_["kind"] == "Pod" else namespace_memberships
+    return found(object_, cluster)
+
+
+def _identity(object_: Json) -> Identity:
+    return object_["kind"], object_["metadata"]["uid"]

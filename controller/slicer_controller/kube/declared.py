@@ -13,12 +13,13 @@ from typing import Any
 
 from slicer.model.clusters import Cluster
 from slicer.model.documents import Document, key_of, of_kind
-from slicer.model.errors import ConflictError, DeniedError, InvalidError, SlicerError, StaleError, UnavailableError
+from slicer.model.errors import ConflictError, SlicerError, UnavailableError
 from slicer.model.slices import Membership, SliceState
 from slicer.plan import validation
 from slicer.plan.validation import DECLARED_PREFIX
 from slicer_controller.api.collections import COLLECTIONS, Collection
 from slicer_controller.context import Context
+from slicer_controller.kube.accepting import accept_membership, is_passing
 from slicer_controller.kube.doors import Doors, profiles
 from slicer_controller.kube.naming import CLUSTER, GROUP, MEMBERSHIP, SLICE, Kind
 from slicer_controller.kube.objects import Objects, place_of
@@ -42,13 +43,13 @@ class Declared:
         """Why what an object declares now does not hold; objects that are not in here hold."""
 
     def reconcile(self) -> None:
-        """Look at every object. UnavailableError or StaleError at the end if something was not taken."""
+        """Look at every object. UnavailableError at the end if something was not taken."""
         away: SlicerError | None = None
         for kind, take in self._kinds().items():
             for object_ in self._objects.all(kind.plural):
                 try:
                     self._look(kind, object_, take)
-                except (UnavailableError, StaleError) as error:
+                except UnavailableError as error:
                     away = error
         self._forget_memberships()
         if away is not None:
@@ -74,16 +75,9 @@ class Declared:
             else:
                 take(object_)
             self.refused.pop(identity, None)
-        except (UnavailableError, StaleError):
-            # Not the object's fault: looked at again soon.
-            raise
-        except DeniedError as error:
-            if error.reason != DeniedError.reason:
-                self._refuse(kind, identity, error)
-                return
-            # The API server refuses us, not the user: it has just started, or our rights are missing.
-            raise UnavailableError(error.message) from error
         except SlicerError as error:
+            if is_passing(error):
+                raise UnavailableError(error.message) from error
             self._refuse(kind, identity, error)
 
     def _refuse(self, kind: Kind, identity: Identity, error: SlicerError) -> None:
@@ -116,17 +110,7 @@ class Declared:
         log.info("declaration accepted", extra={"key": key})
 
     def _take_membership(self, object_: Json) -> None:
-        member = parse_membership(object_, self._context.cluster)
-        key = key_of(member)
-        try:
-            if member.until_s is not None and member.until_s <= self._context.clock():
-                raise InvalidError(f"membership ended at {object_['spec']['until']}", reason="Ended")
-            validation.check_membership(member, self._state.documents)
-        except SlicerError as error:
-            if error.reason in {"Ended", "NamespaceNotAllowed", "NotFound"}:
-                self._state.delete(key)
-            raise
-        self._state.put(member)
+        accept_membership(self._context, parse_membership(object_, self._context.cluster))
 
     def _let_go(self, kind: Kind, object_: Json) -> None:
         namespace, name = place_of(object_)

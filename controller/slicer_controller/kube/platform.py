@@ -142,6 +142,7 @@ class KubernetesPlatform:
             self._declared.reconcile()
         if self._annotated is not None:
             self._annotated.reconcile()
+            self._annotated.serve()
         if self._nodes is not None:
             self._nodes.reconcile()
 

@@ -116,6 +116,14 @@ def slices_of(pod: Json) -> set[str]:
     return found | _by_multus(annotations, namespace, who)
 
 
+def membership_start(object_: Json, cluster: str) -> str:
+    """How the names begin of the memberships that a pod or namespace declares; the slice's name follows."""
+    metadata = object_["metadata"]
+    if object_["kind"] == "Pod":
+        return f"{POD_PREFIX}{cluster}.{metadata['uid']}."
+    return f"{NAMESPACE_PREFIX}{cluster}.{metadata['name']}."
+
+
 def live_memberships(pod: Json, cluster: str) -> list[Membership]:
     """The memberships of a pod whose Multus annotation does not have what it asks for; InvalidError as `wishes`."""
     annotations, namespace, who = pod["metadata"]["annotations"], pod_namespace(pod), pod_name(pod)
@@ -127,7 +135,7 @@ def live_memberships(pod: Json, cluster: str) -> list[Membership]:
             Membership,
             {
                 **place,
-                "name": f"{POD_PREFIX}{cluster}.{pod['metadata']['uid']}.{wish.slice}",
+                "name": membership_start(pod, cluster) + wish.slice,
                 "slice": wish.slice,
                 "interface": wish.interface,
                 "addresses": list(wish.addresses),
@@ -151,7 +159,7 @@ def namespace_memberships(namespace: Json, cluster: str) -> list[Membership]:
             Membership,
             {
                 **place,
-                "name": f"{NAMESPACE_PREFIX}{cluster}.{name}.{wish.slice}",
+                "name": membership_start(namespace, cluster) + wish.slice,
                 "slice": wish.slice,
                 "interface": wish.interface,
                 "reason": reason,

@@ -9,10 +9,13 @@ import pytest
 
 from slicer.model.attachments import PathHealth
 from slicer.model.clusters import Cluster
+from slicer.model.documents import of_kind
+from slicer.model.errors import UnavailableError
+from slicer.model.slices import Membership
 from slicer_controller.kube.annotated import NAMESPACES, PODS, Annotated
 from slicer_controller.kube.naming import SLICE
 from slicer_controller.kube.networks import Networks
-from slicer_controller.kube.pods import slim_pod
+from slicer_controller.kube.pods import slim_namespace, slim_pod
 from tests.contract.conftest import attachment
 from tests.unit.kube.conftest import World
 
@@ -32,10 +35,20 @@ def member(world: Any) -> Any:
         world.objects.replace(PODS, [one for pod in pods if (one := slim_pod(pod))])
         world.objects.replace(NAMESPACES, [])
         world.annotated.reconcile()
+        world.annotated.serve()
         world.annotated.tell()
         assert world.annotated._writer.flush(10)
 
-    world.turn = turn
+    def look(*asking: Json) -> None:
+        """Only what these slim objects ask for is looked at."""
+        for kind, plural in (("Pod", PODS), ("Namespace", NAMESPACES)):
+            world.objects.replace(plural, [])
+            for one in asking:
+                if one["kind"] == kind:
+                    world.objects.learn(plural, one)
+        world.annotated.reconcile()
+
+    world.turn, world.look = turn, look
     yield world
     world.annotated.close()
 
@@ -188,3 +201,93 @@ def test_a_gate_that_was_open_stays_open_when_paths_are_forgotten(member: Any) -
     member.state.delete("attachment/a/n1/c-web-0/net1")
     member.turn(member.api.get(path))
     assert member.api.get(path)["status"]["conditions"][0]["reason"] == "NotAttached"
+
+
+def slices_of(world: Any) -> set[str]:
+    """Slices of the memberships that are stored."""
+    return {member.slice for member in of_kind(world.state.documents, Membership)}
+
+
+def two_slices(world: Any, **spec: Any) -> None:
+    """Slice blue beside red; `spec` is said of blue."""
+    world.apply(SLICE, "blue", {"prefixes": ["10.23.0.0/16"], **spec})
+    World.turn(world)
+
+
+def asking(world: Any, kind: str, wish: str) -> Json:
+    """Pod shop/web-0, or namespace shop, with the annotation."""
+    if kind == "Pod":
+        return slim_pod({**pod(world, {}), "metadata": metadata(wish)}) or {}
+    return slim_namespace({"kind": "Namespace", "metadata": metadata(wish)}) or {}
+
+
+def metadata(wish: str) -> Json:
+    place = {"name": "web-0", "namespace": "shop", "uid": "u-1", "resourceVersion": "7"}
+    return {**place, "annotations": {"slicer.io/slices": wish}}
+
+
+@pytest.mark.parametrize("kind", ["Pod", "Namespace"])
+@pytest.mark.parametrize(
+    ("second", "kept"),
+    [
+        ("nowhere, blue", {"blue"}),
+        ("nowhere, red, blue", {"red", "blue"}),
+        ('[{"slice": "red", "interface": "no/such"}]', {"red", "blue"}),
+        ("{", {"red", "blue"}),
+        ("red", {"red"}),
+    ],
+)
+def test_a_refusal_takes_nobody_out_of_other_slices(member: Any, kind: str, second: str, kept: set[str]) -> None:
+    """One slice of an annotation is refused, or all of it cannot be read: the rest goes on; what is left out ends."""
+    two_slices(member)
+    member.look(asking(member, kind, "red, blue"))
+    assert slices_of(member) == {"red", "blue"}
+
+    member.look(asking(member, kind, second))
+
+    assert slices_of(member) == kept
+
+
+def test_a_namespace_that_is_shut_out_is_taken_out(member: Any) -> None:
+    """The slice's owner decides: that refusal ends what was accepted, in this slice only."""
+    two_slices(member)
+    member.look(asking(member, "Namespace", "blue, red"))
+
+    two_slices(member, namespaces=["other"])
+    member.look(asking(member, "Namespace", "blue, red"))
+
+    assert slices_of(member) == {"red"}
+
+
+def test_a_store_that_is_away_refuses_nobody(member: Any) -> None:
+    """What could not be stored is no refusal: the other slices are tried, nobody is told, and it is said at the end."""
+    two_slices(member)
+    put, tried = member.state.put, []
+
+    def fail(value: Any, **more: Any) -> Any:
+        tried.append(value.slice)
+        if value.slice == "blue":
+            raise UnavailableError("the answer was lost")
+        return put(value, **more)
+
+    member.state.put = fail
+    with pytest.raises(UnavailableError, match="the answer was lost"):
+        member.look(asking(member, "Pod", "blue, red"))
+
+    assert (tried, slices_of(member)) == (["blue", "red"], {"red"})
+    assert not any("/events/" in path for _, path in member.api.writes)
+    member.state.put = put
+    member.look(asking(member, "Pod", "blue, red"))
+    assert slices_of(member) == {"red", "blue"}
+
+
+def test_every_refusal_is_told_and_forgotten_with_its_object(member: Any) -> None:
+    """An event for each refused slice, once; nothing is remembered of a pod that is gone or was mended."""
+    wish = asking(member, "Pod", "nowhere, red, never")
+
+    for _ in range(2):
+        member.look(wish)
+    assert sum("/events/" in path for _, path in member.api.writes) == 2
+
+    member.look()
+    assert member.annotated._told == {}

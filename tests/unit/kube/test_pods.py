@@ -33,7 +33,8 @@ def pod(annotations: Json | None = None, **more: Any) -> Json:
     metadata = {"name": "web-0", "namespace": "shop", "uid": "u-1", "resourceVersion": "5", "labels": {"app": "web"}}
     metadata |= {"annotations": annotations} if annotations is not None else {}
     status = {"phase": more.get("phase", "Running"), "conditions": [{"type": "Ready", "status": "True"}]}
-    return {"metadata": metadata, "spec": {"nodeName": "n1", **more.get("spec", {})}, "status": status}
+    spec = {"nodeName": "n1", **more.get("spec", {})}
+    return {"kind": "Pod", "metadata": metadata, "spec": spec, "status": status}
 
 
 @pytest.mark.parametrize("annotations", [None, {}, {"other": "x"}, {NETWORKS: "macvlan-1"}])
