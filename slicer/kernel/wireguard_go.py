@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
-import select
 import shutil
 import signal
 import socket
@@ -25,13 +23,13 @@ from threading import Event
 
 from slicer.kernel import host
 from slicer.kernel.commands import run_host
+from slicer.kernel.polling import readable
 from slicer.kernel.wireguard import DeviceState, PeerState, PeerWish, Place, Secret, by_family
 from slicer.model.names import Address
 from slicer.plan.dataplane_commands import render_endpoint
+from slicer.plan.dataplane_topology import is_tunnel_device
 
 SOCKETS = Path("/var/run/wireguard")
-_OURS = re.compile(r"w[0-9a-f]+\.[0-9]+")
-"""Names of our devices: set and slot."""
 _ANSWER_S = 5.0
 _START_S = 10.0
 _END_S = 3.0
@@ -126,7 +124,7 @@ class WireGuardGo:
 def forget_dead() -> None:
     """Remove the sockets of ours whose daemon was killed: nobody else knows whose they were."""
     for path in SOCKETS.glob("*.sock"):
-        if _OURS.fullmatch(path.stem) and not _pid_of(path.stem):
+        if is_tunnel_device(path.stem) and not _pid_of(path.stem):
             path.unlink(missing_ok=True)
 
 
@@ -203,14 +201,10 @@ def _pid_of(device: str) -> int:
 
 def _wait_for_end(pid: int) -> None:
     """Until the daemon has ended; one that does not within some seconds is killed."""
-    with suppress(ProcessLookupError):
-        handle = os.pidfd_open(pid)
-        try:
-            if not select.select([handle], [], [], _END_S)[0]:
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-                select.select([handle], [], [], _END_S)
-        finally:
-            os.close(handle)
+    with suppress(ProcessLookupError), open(os.pidfd_open(pid), "rb", buffering=0) as handle:
+        if not readable([handle], _END_S):
+            signal.pidfd_send_signal(handle.fileno(), signal.SIGKILL)
+            readable([handle], _END_S)
 
 
 def _connect(device: str) -> socket.socket:

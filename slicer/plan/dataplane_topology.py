@@ -6,6 +6,7 @@ absent; what cannot work (no common address family) becomes a problem in words.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from slicer.model.attachments import Attachment
@@ -176,6 +177,11 @@ def tunnel_ns(tunnel_set: int) -> str:
 def tunnel_device(tunnel_set: int, index: int, generation: int = 0) -> str:
     """Name of a WireGuard device; unique on the node, and never that of an earlier one."""
     return f"w{tunnel_set}.{index}.{generation}" if generation else f"w{tunnel_set}.{index}"
+
+
+def is_tunnel_device(name: str) -> bool:
+    """Whether `tunnel_device` gives such a name."""
+    return re.fullmatch(r"w[0-9]+\.[0-9]+(\.[0-9]+)?", name) is not None
 
 
 def has_cluster(state: SliceState, cluster: str) -> bool:

@@ -186,11 +186,11 @@ def test_an_unknown_back_end_is_refused(tmp_path):
 def test_sockets_of_dead_daemons_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sockets of our devices that nobody serves are removed; one that is served and one of somebody else stay."""
     monkeypatch.setattr(wireguard_go, "SOCKETS", tmp_path)
-    for name in ("w0.0", "wa.13", "wg0"):
+    for name in ("w0.0", "w10.13", "w0.1.3", "wg0", "wa.1"):
         (tmp_path / f"{name}.sock").touch()
     with socket.socket(socket.AF_UNIX) as served:
         served.bind(str(tmp_path / "w1.0.sock"))
         served.listen()
         wireguard_go.forget_dead()
 
-        assert {path.name for path in tmp_path.iterdir()} == {"w1.0.sock", "wg0.sock"}
+        assert {path.name for path in tmp_path.iterdir()} == {"w1.0.sock", "wg0.sock", "wa.1.sock"}
