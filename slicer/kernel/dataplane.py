@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from slicer.kernel import switch
 from slicer.kernel.apply import Applier
 from slicer.kernel.commands import Errors, find_leaf
 from slicer.kernel.keys import Keys, Tunnel
 from slicer.kernel.nft import NftReader
 from slicer.kernel.observer import Observed, Observer
-from slicer.kernel.switch import Switch
 from slicer.kernel.wireguard import PeerState, PeerWish, Place
 from slicer.kernel.wireguard_choice import choose
 from slicer.model.attachments import Attachment, Bandwidth, TunnelHealth
@@ -57,7 +57,6 @@ class DataPlane:
         self._observer = Observer(nft, self._wireguard)
         self._applier = Applier(self._observer, nft, self._wireguard, self._keys)
         self._leaf = find_leaf()
-        self._switch = Switch()
         self._health: Health | None = None
         self.probed = False
         """Whether somebody will tell what to `avoid`; until then the kernel's groups stay as they are found."""
@@ -120,7 +119,7 @@ class DataPlane:
         For one thread only. Does not wait for a reconcile that runs; that one, and all later ones, agree.
         """
         self._health = after.health
-        return self._switch.change(plan_node(view, before), plan_node(view, after))
+        return switch.change(plan_node(view, before), plan_node(view, after))
 
     def remove_everything(self) -> Outcome:
         """Remove all of ours from the kernel (uninstall); keys and ports stay on disk."""

@@ -23,42 +23,37 @@ _RESILIENT = 1
 _NESTED = 0x8000
 
 
-class Switch:
-    """One thread's; keeps a socket in each namespace from one change to the next."""
+def change(before: NodePlan, after: NodePlan) -> tuple[str, ...]:
+    """Make the groups and routes that differ as in `after`; what the kernel refused, in words."""
+    unchanged = set(before.groups)
+    groups = [group for group in after.groups if group not in unchanged]
+    known = {route.key: route for route in before.routes}
+    routes = [route for route in after.routes if known.get(route.key, route) != route]
+    return (*_groups(groups), *_routes(routes))
 
-    def __init__(self) -> None:
-        self._sockets: dict[str, tuple[int, Netlink]] = {}
 
-    def close(self) -> None:
-        """A socket keeps its namespace alive."""
-        for _, netlink in self._sockets.values():
-            netlink.close()
-        self._sockets.clear()
+def _groups(groups: Iterable[NexthopGroup]) -> list[str]:
+    refused: list[str] = []
+    for ns, members in groupby(sorted(groups, key=lambda group: group.ns), key=lambda group: group.ns):
+        try:
+            refused += _in_namespace(ns, list(members))
+        except OSError as error:
+            refused.append(f"nexthop groups in {ns}: {error}")
+    return refused
 
-    def change(self, before: NodePlan, after: NodePlan) -> tuple[str, ...]:
-        """Make the groups and routes that differ as in `after`; what the kernel refused, in words."""
-        groups = [group for group in after.groups if group not in set(before.groups)]
-        known = {route.key: route for route in before.routes}
-        routes = [route for route in after.routes if known.get(route.key, route) != route]
-        return (*self._groups(groups), *_routes(routes))
 
-    def _groups(self, groups: Iterable[NexthopGroup]) -> list[str]:
-        refused = []
+def _in_namespace(ns: str, groups: Iterable[NexthopGroup]) -> list[str]:
+    refused = []
+    netlink = Netlink(NETLINK_ROUTE, netns.path_of(ns))
+    try:
         for group in groups:
             try:
-                self._open(group.ns).request(_NEWNEXTHOP, _CREATE | _REPLACE, group_body(group))
+                netlink.request(_NEWNEXTHOP, _CREATE | _REPLACE, group_body(group))
             except OSError as error:
-                refused.append(f"nexthop group {group.id} in {group.ns}: {error}")
-        return refused
-
-    def _open(self, ns: str) -> Netlink:
-        path = netns.path_of(ns)
-        inode = path.stat().st_ino
-        if ns in self._sockets and self._sockets[ns][0] != inode:
-            self._sockets.pop(ns)[1].close()
-        if ns not in self._sockets:
-            self._sockets[ns] = (inode, Netlink(NETLINK_ROUTE, path))
-        return self._sockets[ns][1]
+                refused.append(f"nexthop group {group.id} in {ns}: {error}")
+    finally:
+        netlink.close()  # a socket keeps its namespace alive
+    return refused
 
 
 def group_body(group: NexthopGroup) -> bytes:
