@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Callable
 from contextlib import suppress
 
 from slicer.kernel import netns
+from slicer.kernel.netlink import link_events, link_name
 from slicer.kernel.polling import readable
 
-_RTMGRP_LINK = 1
-_IFLA_IFNAME = 3
 _LOOK_S = 1.0
 """How often new namespaces are looked for."""
 
@@ -51,14 +49,7 @@ class LinkWatch:
                 del self._sockets[name]
         for name in there.keys() - self._sockets.keys():
             with suppress(OSError):  # removed meanwhile
-                self._sockets[name] = (there[name], _open(name))
-
-
-def _open(name: str) -> socket.socket:
-    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-    watched = netns.socket_in(netns.path_of(name), socket.AF_NETLINK, kind)
-    watched.bind((0, _RTMGRP_LINK))
-    return watched
+                self._sockets[name] = (there[name], link_events(netns.path_of(name)))
 
 
 def _is_news(watched: socket.socket) -> bool:
@@ -71,17 +62,4 @@ def _is_news(watched: socket.socket) -> bool:
             return found
         except OSError:
             return True  # ENOBUFS: some were lost, so look
-        found |= not _name_in(data).startswith("p")
-
-
-def _name_in(message: bytes) -> str:
-    """The interface name in an RTM_NEWLINK or RTM_DELLINK; empty if there is none."""
-    data = message[32:]  # header 16, struct ifinfomsg 16
-    while len(data) >= 4:
-        length, kind = struct.unpack_from("=HH", data)
-        if kind == _IFLA_IFNAME:
-            return data[4:length].rstrip(b"\0").decode()
-        if length < 4:
-            break
-        data = data[(length + 3) & ~3 :]
-    return ""
+        found |= not link_name(data).startswith("p")

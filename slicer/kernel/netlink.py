@@ -22,6 +22,23 @@ _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _TYPE_MASK = 0x3FFF  # without the flags "nested" and "network byte order"
 _RECEIVE_BYTES = 1 << 16
+_RTMGRP_LINK = 1
+_IFLA_IFNAME = 3
+_LINK_HEADERS = 32
+"""nlmsghdr 16, ifinfomsg 16."""
+
+
+def link_events(namespace: Path) -> socket.socket:
+    """A socket, never waiting, that hears of every link of a namespace that comes, goes or changes."""
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    made = netns.socket_in(namespace, socket.AF_NETLINK, kind)
+    made.bind((0, _RTMGRP_LINK))
+    return made
+
+
+def link_name(message: bytes) -> str:
+    """The interface name in an RTM_NEWLINK or RTM_DELLINK; empty if there is none."""
+    return text(attributes(message, _LINK_HEADERS).get(_IFLA_IFNAME, b""))
 
 
 class Netlink:

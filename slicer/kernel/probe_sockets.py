@@ -12,12 +12,11 @@ from contextlib import suppress
 from struct import unpack_from
 
 from slicer.kernel import netns
-from slicer.kernel.netlink import attributes, text
+from slicer.kernel.netlink import link_events, link_name
 from slicer.model.names import Address
 from slicer.plan.probe_targets import Spot
 from slicer.plan.probing import PROBE_PORT
 
-_RTMGRP_LINK = 1
 _NEWLINK, _DELLINK = 16, 17
 _IFF_UP = 0x1
 _MESSAGE_BYTES = 2048
@@ -72,8 +71,7 @@ class LinkEvents:
         path = netns.path_of(ns)
         self.ns = ns
         self.inode = path.stat().st_ino
-        self._socket = netns.socket_in(path, socket.AF_NETLINK, socket.SOCK_RAW | _FLAGS)
-        self._socket.bind((0, _RTMGRP_LINK))
+        self._socket = link_events(path)
 
     def fileno(self) -> int:
         """For epoll."""
@@ -96,7 +94,7 @@ class LinkEvents:
             length, kind = unpack_from("=IH", data)
             (flags,) = unpack_from("=I", data, 24)  # header 16, then ifinfomsg: family, type, index, flags
             if kind == _DELLINK or (kind == _NEWLINK and not flags & _IFF_UP):
-                found.add(text(attributes(data[:length], 32).get(3, b"")))
+                found.add(link_name(data[:length]))
 
 
 class Sockets:
