@@ -127,7 +127,7 @@ class Agent:
             sandbox=lambda container_id: self._sandboxes.all().get(container_id),
             paths=lambda: self._prober.paths,
             shape=self._reconciler.shape,
-            starved=self._on_starved,
+            starved=self._ring_both,
             calm=self._calm,
             underlay_mtu=self._settings.underlay_mtu,
         )
@@ -146,18 +146,13 @@ class Agent:
     def _health_prober(self) -> HealthProber:
         return HealthProber(
             dataplane=self._dataplane,
-            changed=self._on_health,
+            changed=self._ring_both,
             pace=self._settings.pace,
             acting=self._settings.failover,
         )
 
-    def _on_starved(self) -> None:
-        """An ADD waits: the slice's namespace may have to be made, or more addresses asked for."""
-        self._kernel_bell.ring()
-        self._report_bell.ring()
-
-    def _on_health(self) -> None:
-        """The groups were changed at once; a reconcile agrees, and what is gone is told."""
+    def _ring_both(self) -> None:
+        """An ADD waits for a namespace or for addresses; or groups were changed, which a reconcile agrees with."""
         self._kernel_bell.ring()
         self._report_bell.ring()
 

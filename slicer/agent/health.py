@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import os
 import secrets
-import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from slicer.agent import log
 from slicer.kernel.dataplane import DataPlane, Outcome
+from slicer.kernel.polling import readable
 from slicer.kernel.probe_sockets import LinkEvents, ProbeSocket, Sockets
 from slicer.model.attachments import LostCluster, TunnelHealth
 from slicer.model.documents import Documents
@@ -84,11 +85,10 @@ class HealthProber:
         self._dataplane, self._changed, self._pace, self._acting = dataplane, changed, pace or Pace(), acting
         dataplane.probed = acting
         self._sockets = Sockets()
-        self._poll: dict[int, ProbeSocket | LinkEvents] = {}
         self._wake, self._awake = socket.socketpair()
         for end in (self._wake, self._awake):
             end.setblocking(False)
-        self._next: _Situation | None = None
+        self._next: deque[_Situation] = deque(maxlen=1)
         self._now: _Situation | None = None
         self._plan = ProbePlan()
         self._by_address: dict[tuple[Spot, Address], Target] = {}
@@ -102,12 +102,12 @@ class HealthProber:
         self._announced: dict[int, _Announcement] = {}
         self._reached: dict[int, frozenset[bytes]] = {}
         self._news = False
-        self._follow_at = 0.0
+        self._follow_at = self._look_at = 0.0
         self.health = Health()
 
     def reconciled(self, view: Documents, local: LocalState, outcome: Outcome, began_at: float) -> None:
         """A reconcile that began at `began_at` (monotonic) has ended like this."""
-        self._next = _Situation(view, local, outcome.settled, began_at)
+        self._next.append(_Situation(view, local, outcome.settled, began_at))
         with suppress(BlockingIOError):  # then it is awake already
             self._wake.send(b"!")
 
@@ -172,14 +172,13 @@ class HealthProber:
         self._sockets.close()
 
     def _adopt(self) -> None:
-        situation, self._next = self._next, None
+        situation = self._next.pop() if self._next else None
         now = time.monotonic()
         if situation is not None:
             self._take(situation, now)
         if situation is not None or now >= self._follow_at:
             tunnels = {t.spot.ns for t in self._plan.targets if isinstance(t, TunnelTarget)}
             self._sockets.follow(self._plan.spots, tunnels)
-            self._poll = {held.fileno(): held for held in self._sockets.all()}
             self._follow_at = now + FOLLOW_S
 
     def _take(self, situation: _Situation, now: float) -> None:
@@ -207,17 +206,13 @@ class HealthProber:
         return max(0.0, min(due, self._follow_at) - time.monotonic())
 
     def _listen(self, wait_s: float) -> None:
-        poll = select.poll()
-        for number in (*self._poll, self._awake.fileno()):
-            poll.register(number, select.POLLIN)
-        for number, _ in poll.poll(wait_s * 1000):
-            held = self._poll.get(number)
+        for held in readable((*self._sockets.all(), self._awake), wait_s):
             if isinstance(held, ProbeSocket):
                 self._hear(held)
-            elif held is not None:
+            elif isinstance(held, LinkEvents):
                 self._lose(held.ns, held.lost())
             else:
-                self._awake.recv(4096)
+                held.recv(4096)
 
     def _hear(self, heard: ProbeSocket) -> None:
         for data, sender in heard.receive():
@@ -291,8 +286,14 @@ class HealthProber:
         self._lines[target] = line
 
     def _act(self) -> None:
-        """What works no more is announced first, then own groups change, then what works again is announced."""
+        """What works no more is announced first, then own groups change, then what works again is announced.
+
+        Without news only time can make anything silent or lost: that is looked at once an interval.
+        """
         now = time.monotonic()
+        if not self._news and now < self._look_at:
+            return
+        self._look_at = now + self._pace.interval_s
         if self._news:
             self._news = False
             found = {n: reached(self._plan, self._lines, n) for n in self._gateway_of()}
