@@ -56,8 +56,9 @@ class CniServer:
             self._idle.wait_for(lambda: self._busy == 0, timeout=10.0)
 
     def _add_thread(self) -> None:
-        self._free += 1
+        """Under `_idle`, for which the new thread waits before it counts itself busy."""
         threading.Thread(target=self._work, name="cni", daemon=True).start()
+        self._free += 1
 
     def _work(self) -> None:
         """Take calls and serve them; there is always another thread that takes the next call meanwhile."""
@@ -66,7 +67,7 @@ class CniServer:
                 self._busy += 1
                 self._free -= 1
                 if not self._free:
-                    self._add_thread()
+                    self._relieve()
             self._serve(connection)
             with self._idle:
                 self._busy -= 1
@@ -74,6 +75,13 @@ class CniServer:
                 if self._free >= SPARE:
                     return
                 self._free += 1
+
+    def _relieve(self) -> None:
+        """Without another thread the next call waits until this one is served."""
+        try:
+            self._add_thread()
+        except RuntimeError as error:
+            log.event("cni.thread_failed", error=error)  # too many processes, no memory: it passes
 
     def _accept(self) -> socket.socket | None:
         """The next call; None when there will be none."""
