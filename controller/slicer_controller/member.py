@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
@@ -41,6 +42,8 @@ class Member:
         self._granting = Granting(state, cluster, clock)
         self._left_at_s: dict[str, float] = {}
         """Departures that nobody is awaited for any more, since when; after a restart the pause begins anew."""
+        self.again_s = math.inf
+        """So many seconds after the last `reconcile` a pause ends: nothing else may happen that would ask for another."""
 
     def reconcile(self) -> None:
         """Make node blocks, grants, gateways, endpoints and demands what slices, nodes and pods ask for."""
@@ -63,6 +66,8 @@ class Member:
         on_the_way = [gateway for gateway in gateways if gateway.state is not GatewayState.ACTIVE]
         free = {g.departure for g in on_the_way if self._is_overdue(g) or not awaited(g, self._state.documents)}
         self._left_at_s = {departure: self._left_at_s.get(departure, now_s) for departure in free}
+        pauses = [at_s + LINGER_S - now_s for at_s in self._left_at_s.values()]
+        self.again_s = min((pause for pause in pauses if pause > 0), default=math.inf)
         return Leaving(
             drained=drained_nodes(self._state.documents, self._cluster),
             done=frozenset(one for one, at_s in self._left_at_s.items() if now_s - at_s >= LINGER_S),

@@ -125,9 +125,12 @@ class Controller:
                     # Pods and objects change in bursts, and one look answers them all.
                     await asyncio.sleep(GATHER_S)
                 try:
-                    await asyncio.wait_for(self._again.wait(), TIDY_S)
+                    await asyncio.wait_for(self._again.wait(), self._rest_s())
                 except TimeoutError:
                     continue
+
+    def _rest_s(self) -> float:
+        return TIDY_S if self._member is None else min(TIDY_S, self._member.again_s)
 
     def _reconcile_once(self) -> None:
         """Each part on its own: one that fails now keeps no other from its work."""

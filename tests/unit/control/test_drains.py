@@ -1,0 +1,50 @@
+"""A member that drains a gateway while nothing else happens in the world."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from slicer.model.clusters import Drain, Gateway, GatewayState
+from slicer.model.documents import of_kind
+from slicer.plan.draining import LINGER_S
+from slicer_controller.member import Member
+from slicer_controller.state import State
+from slicer_controller.store.memory import MemoryStore
+from tests.unit.control.conftest import Clock
+from tests.unit.control.test_gateways import node, slice_
+
+
+def states(state: State) -> dict[str, GatewayState]:
+    """Of each gateway, by node."""
+    return {gateway.node: gateway.state for gateway in of_kind(state.documents, Gateway)}
+
+
+def test_a_pause_ends_without_any_other_event(tmp_path: Path) -> None:
+    """The member says when it has to look again: woken just then, and never otherwise, a drain gets to its end."""
+    clock = Clock()
+    state = State(MemoryStore(clock=clock))
+    member = Member(state, "a", clock)
+    nodes = [node("n1"), node("n2"), node("n3")]
+    for one in (slice_(0, 2), *nodes):
+        state.put(one)
+    member.reconcile()
+    assert member.again_s == math.inf
+    state.put(Drain(cluster="a", node="n1"))
+    member.reconcile()
+    seen = [states(state)["n1"]]
+
+    for _ in range(2):
+        (gateway,) = (one for one in of_kind(state.documents, Gateway) if one.node == "n1")
+        for one in nodes:
+            state.put(replace(one, left=(gateway.departure,)))
+        member.reconcile()
+        assert member.again_s == LINGER_S
+        assert states(state)["n1"] == seen[-1]
+        clock.now_s += member.again_s
+        member.reconcile()
+        seen.append(states(state).get("n1", "gone"))
+
+    assert seen == [GatewayState.DRAINING, GatewayState.LEAVING, "gone"]
+    assert member.again_s == math.inf
