@@ -43,7 +43,7 @@ class Member:
         self._left_at_s: dict[str, float] = {}
         """Departures that nobody is awaited for any more, since when; after a restart the pause begins anew."""
         self.again_s = math.inf
-        """So many seconds after the last `reconcile` a pause ends: nothing else may happen that would ask for another."""
+        """A pause ends so many seconds after the last `reconcile`, and perhaps nothing else happens until then."""
 
     def reconcile(self) -> None:
         """Make node blocks, grants, gateways, endpoints and demands what slices, nodes and pods ask for."""
