@@ -1,7 +1,7 @@
 """The files of the state directory that must outlive the pod, in a Secret; and the CA, for everybody, in a ConfigMap.
 
 The directory may then be an empty one at each start. Files are restored before anything is made, and kept whenever they
-differ from what was kept last (a member's certificate is renewed by itself).
+differ from what is there (a member's certificate is renewed by itself).
 """
 
 from __future__ import annotations
@@ -39,39 +39,45 @@ class Keepsakes:
         self._api, self._directory = api, directory
         self._secrets = f"/api/v1/namespaces/{namespace}/secrets"
         self._config_maps = f"/api/v1/namespaces/{namespace}/configmaps"
-        self._kept: dict[str, bytes] = {}
 
     def restore(self) -> None:
-        """Write the files that were kept; what lies in the directory already is the same or newer."""
+        """Write the files that were kept over what lies in the directory: that may be of another time.
+
+        A file that was never kept stays: a kill came before `keep`.
+        """
         secret = self._api.find(f"{self._secrets}/{STATE_SECRET}")
         for key, text in ((secret or {}).get("data") or {}).items():
-            path = self._directory / _path(key)
-            content = _decoded(key, text)
-            self._kept[_path(key)] = content
-            if _path(key) in FILES and read_if_there(path) is None:
+            path, content = self._directory / _path(key), _decoded(key, text)
+            if _path(key) in FILES and read_if_there(path) != content:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 write_atomic(path, content)
 
     def keep(self) -> None:
-        """Put the files into the Secret if they differ from what is there, and the CA into the ConfigMap."""
+        """Make the Secret hold the files, then the ConfigMap the CA: nobody is told of a CA that could be lost.
+
+        Both are compared with what is there, not with what was written: a kill came in between, or somebody removed
+        one.
+        """
         files = {name: content for name in FILES if (content := read_if_there(self._directory / name)) is not None}
-        if files == self._kept:
-            return
         data = {_key(name): base64.b64encode(content).decode() for name, content in files.items()}
-        self._write(self._secrets, STATE_SECRET, {"kind": "Secret", "type": "Opaque", "data": data})
+        if self._write(self._secrets, STATE_SECRET, {"kind": "Secret", "type": "Opaque", "data": data}):
+            log.info("files kept", extra={"secret": STATE_SECRET, "files": sorted(files)})
         if "ca.pem" in files:
             config_map: Json = {"kind": "ConfigMap", "data": {"ca.pem": files["ca.pem"].decode()}}
-            self._write(self._config_maps, CONFIG_MAP, config_map)
-        self._kept = files
-        log.info("files kept", extra={"secret": STATE_SECRET, "files": sorted(files)})
+            if self._write(self._config_maps, CONFIG_MAP, config_map):
+                log.info("CA published", extra={"config_map": CONFIG_MAP})
 
-    def _write(self, collection: str, name: str, content: Json) -> None:
+    def _write(self, collection: str, name: str, content: Json) -> bool:
+        """Whether anything had to be written."""
         found = self._api.find(f"{collection}/{name}")
-        metadata = {"name": name, "labels": {MANAGED_BY: "slicer"}}
         if found is None:
+            metadata = {"name": name, "labels": {MANAGED_BY: "slicer"}}
             self._api.create(collection, {"apiVersion": "v1", "metadata": metadata, **content})
-        else:
+        elif (found.get("data") or {}) != content["data"]:
             self._api.replace(f"{collection}/{name}", {**found, "data": content["data"]})
+        else:
+            return False
+        return True
 
 
 def _key(name: str) -> str:
