@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from slicer.model.errors import InvalidError
 from slicer_controller.kube.naming import API_VERSION, RECORD
 
 Json = dict[str, Any]
@@ -62,6 +64,35 @@ def render_record(key: str, value: Any, *, version: str = "") -> Json:
 
 
 def parse_record(record: Json) -> tuple[str, Any, float]:
-    """Key, value, and Unix time of the object's making."""
-    made = datetime.fromisoformat(record["metadata"]["creationTimestamp"]).timestamp()
-    return record["spec"]["key"], json.loads(record["spec"]["value"]), made
+    """Key, value, and Unix time of the object's making; InvalidError for one that somebody spoiled by hand."""
+    metadata, spec = record["metadata"], record.get("spec") or {}
+    made = datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()
+    try:
+        key, value = str(spec["key"]), json.loads(spec["value"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InvalidError(f"{RECORD.kind} {metadata['name']!r} cannot be read ({error!r})") from None
+    if record_name(key) != metadata["name"]:
+        raise InvalidError(f"{RECORD.kind} {metadata['name']!r} has the key {key!r}, which is another record's")
+    return key, value, made
+
+
+def parse_records(
+    records: Iterable[Json], durability_of: Callable[[str], Durability]
+) -> tuple[list[tuple[str, Any, float, str]], list[str]]:
+    """(key, value, time of making, resourceVersion) in the order of the keys; and the keys of reports that are spoiled.
+
+    InvalidError if a promise is spoiled: without it, its number or block could be given to somebody else.
+    """
+    read, reports, lost = [], [], []
+    for record in records:
+        try:
+            read.append((*parse_record(record), str(record["metadata"]["resourceVersion"])))
+        except InvalidError as error:
+            key = str((record.get("spec") or {}).get("key"))
+            if record_name(key) == record["metadata"]["name"] and durability_of(key) is not Durability.NOW:
+                reports.append(key)
+            else:
+                lost.append(error.message)
+    if lost:
+        raise InvalidError(f"{'; '.join(lost)}: restore from a backup what was promised there, or delete it")
+    return sorted(read, key=lambda one: one[0]), reports

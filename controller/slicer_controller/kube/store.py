@@ -15,13 +15,13 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from slicer.model.errors import NotFoundError, SlicerError, StaleError, UnavailableError
+from slicer.model.errors import InvalidError, NotFoundError, SlicerError, StaleError, UnavailableError
 from slicer_controller.kube.client import Api
 from slicer_controller.kube.naming import RECORD
-from slicer_controller.kube.records import Durability, parse_record, record_name, render_record
+from slicer_controller.kube.records import Durability, parse_record, parse_records, record_name, render_record
 from slicer_controller.kube.writing import LateWriter
 from slicer_controller.store import Entry, Event, check_expected
 from slicer_controller.store.watching import KEPT_EVENTS, RecentEvents, RecentWatch
@@ -68,13 +68,15 @@ class KubernetesStore:
         self._versions: dict[str, str] = {}
         """resourceVersion of each record that is in the API server."""
         self._meta = self._load_meta()
-        value = json.loads(self._meta["spec"]["value"])
+        _, value, _ = parse_record(self._meta)
         self.epoch, self.revision = str(value["epoch"]), int(value["reserved"])
         # Now, not at the first write: the API server may be away by then, and reports must go on.
         self._meta, self._reserved = self._reserve(self._meta), self.revision + REVISION_BLOCK
-        self._load()
+        spoiled = self._load()
         self._events = RecentEvents(self.revision, keep=keep)
         self._late = LateWriter(self._write_late)
+        for key in spoiled:
+            self._late.add(key)
 
     def get(self, key: str) -> Entry | None:
         """See `Store`."""
@@ -164,15 +166,18 @@ class KubernetesStore:
         body = render_record(META, value, version=meta["metadata"]["resourceVersion"])
         return self._api.replace(self._path(META), body)
 
-    def _load(self) -> None:
-        """Everything that is there, as if it were written now, in the order of the keys."""
-        found = {record["spec"]["key"]: record for record in self._api.each(RECORD.path(namespace=self._namespace))}
-        found.pop(META, None)
-        for key, record in sorted(found.items()):
-            _, value, created = parse_record(record)
+    def _load(self) -> tuple[str, ...]:
+        """Everything that is there, as if it were written now, in the order of the keys. The keys of spoiled reports."""
+        records = self._api.each(RECORD.path(namespace=self._namespace))
+        others = (record for record in records if record["metadata"]["name"] != record_name(META))
+        read, spoiled = parse_records(others, self._rules.durability)
+        for key, value, created, version in read:
             self.revision = self._next_revision()
             self._entries[key] = Entry(key=key, value=value, revision=self.revision, created_at_s=created)
-            self._versions[key] = record["metadata"]["resourceVersion"]
+            self._versions[key] = version
+        for key in spoiled:
+            log.warning("spoiled record removed: it will be reported again", extra={"key": key})
+        return tuple(spoiled)
 
     def _path(self, key: str) -> str:
         return RECORD.path(record_name(key), self._namespace)
@@ -205,17 +210,25 @@ class KubernetesStore:
     def _changed_behind(self, key: str, error: SlicerError) -> StaleError:
         """An answer was lost, or somebody changed the record: what is there now counts, and the caller looks again."""
         record = self._api.find(self._path(key))
-        self._versions.pop(key, None)
-        entry = None
-        if record is not None:
-            _, value, created = parse_record(record)
-            entry = Entry(key=key, value=value, revision=self._next_revision(), created_at_s=created)
-            self._versions[key] = record["metadata"]["resourceVersion"]
-            self._entries[key] = entry
-        else:
+        entry = self._entry_in(key, record) if record is not None else None
+        if record is None or entry is None:
             self._entries.pop(key, None)
+            self._versions.pop(key, None)
+        else:
+            self._entries[key] = entry
+            self._versions[key] = record["metadata"]["resourceVersion"]
         self._happened(Event(key=key, revision=self._next_revision(), entry=entry))
         return StaleError(f"{key} was changed in the API server behind this controller: {error.message}")
+
+    def _entry_in(self, key: str, record: Json) -> Entry | None:
+        """What the record says; what is in memory if somebody spoiled it, so that the next write mends it."""
+        try:
+            _, value, created = parse_record(record)
+        except InvalidError:
+            log.exception("record spoiled by hand", extra={"key": key})
+            known = self._entries.get(key)
+            return replace(known, revision=self._next_revision()) if known else None
+        return Entry(key=key, value=value, revision=self._next_revision(), created_at_s=created)
 
     def _learn_version(self, key: str) -> None:
         """For what is ours to overwrite."""
