@@ -106,7 +106,8 @@ class KubernetesPlatform:
         """The store, with everything that users declared known."""
         self._watcher.list_all()
         hub = "hub" in self._setting.roles
-        rules = Rules(durability=partial(durability, hub=hub), may_write=lambda: self._lease.held)
+        kept = partial(durability, hub=hub, cluster=self._setting.cluster)
+        rules = Rules(durability=kept, may_write=lambda: self._lease.held)
         if hub:
             rules = Rules(
                 durability=rules.durability,

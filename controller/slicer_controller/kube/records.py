@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
 from slicer.model.errors import InvalidError
+from slicer.plan.validation import DECLARED_PREFIX, NAMESPACE_PREFIX, POD_PREFIX
 from slicer_controller.kube.naming import API_VERSION, RECORD
 
 Json = dict[str, Any]
@@ -32,19 +33,40 @@ class Durability(Enum):
     """In memory only: measurements, worth nothing after a restart."""
 
 
-_SOON = frozenset({"node", "attachment", "endpoints", "demand", "wish", "yield"})
-_NEVER = frozenset({"path", "tunnel", "ping", "pingresult", "source"})
-"""`source` marks whose whole report is in memory: after a restart every source sends its whole report again."""
-_OF_THE_HUB = frozenset({"slice", "cluster", "block", "membership", "export"})
+NOW = frozenset(
+    {"slice", "cluster", "block", "membership", "export", "drain", "rotation", "nodeblock", "gateway", "grant"}
+)
+SOON = frozenset({"node", "attachment", "endpoints", "lost", "demand", "wish", "yield"})
+NEVER = frozenset({"path", "tunnel", "ping", "pingresult", "source"})
+"""`source` marks whose whole report is in memory: after a restart every source sends its whole report again.
+
+A kind that is in none of the three is the store's users' own (tokens, reservations): kept now.
+"""
+_OF_THE_HUB = frozenset({"slice", "cluster", "block", "membership", "export", "drain", "rotation"})
 """A member that is no hub has these from the hub, which says them again."""
+_OF_MEMBERS: Mapping[str, int] = {"gateway": 1, "nodeblock": 2, "grant": 2}
+"""Promises of a cluster's member, and which part of the key is the cluster: other controllers hear them again."""
+_DECLARED = (DECLARED_PREFIX, POD_PREFIX, NAMESPACE_PREFIX)
 
 
-def durability(key: str, *, hub: bool) -> Durability:
-    """How the entry under `key` is kept by a hub (or a hub and member), or by a member alone."""
+def durability(key: str, *, hub: bool, cluster: str) -> Durability:
+    """How the entry under `key` is kept by a hub (or a hub and member), or by a member alone, of `cluster`."""
     kind = key.partition("/")[0]
-    if kind in _NEVER:
+    if kind in NEVER:
         return Durability.NEVER
-    return Durability.SOON if kind in _SOON or (not hub and kind in _OF_THE_HUB) else Durability.NOW
+    if kind in SOON or (not hub and kind in _OF_THE_HUB) or _author(key) not in {None, cluster}:
+        return Durability.SOON
+    return Durability.NOW
+
+
+def _author(key: str) -> str | None:
+    """The cluster whose member says the document, so that a report may hold it; None for what a hub says."""
+    kind, *parts = key.split("/")
+    if kind in _OF_MEMBERS:
+        return parts[_OF_MEMBERS[kind] - 1]
+    if kind == "membership" and parts[0].startswith(_DECLARED):
+        return parts[0].split(".")[1]
+    return None
 
 
 def record_name(key: str) -> str:

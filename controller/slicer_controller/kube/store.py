@@ -167,7 +167,7 @@ class KubernetesStore:
         return self._api.replace(self._path(META), body)
 
     def _load(self) -> tuple[str, ...]:
-        """Everything that is there, as if it were written now, in the order of the keys. The keys of spoiled reports."""
+        """Everything that is there, as if written now, in the order of the keys; the keys of spoiled reports."""
         records = self._api.each(RECORD.path(namespace=self._namespace))
         others = (record for record in records if record["metadata"]["name"] != record_name(META))
         read, spoiled = parse_records(others, self._rules.durability)

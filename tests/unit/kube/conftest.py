@@ -29,7 +29,7 @@ class World:
         self.objects = Objects()
         doors = Doors(api, self.objects)
         rules = Rules(
-            durability=partial(durability, hub=True),
+            durability=partial(durability, hub=True, cluster="a"),
             declare=doors.declare,
             retire=doors.retire,
             withdraw=doors.withdraw,
