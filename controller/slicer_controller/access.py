@@ -53,6 +53,9 @@ _AGENT_KINDS = (
 _MEMBER_KINDS = (*_AGENT_KINDS, Gateway, NodeBlocks, EndpointSet, AddressGrant)
 
 
+_REVOKED = "revoked/"
+USER, PLATFORM = "user", "platform"
+"""Who sent a peer away: a user, who has to let it in again, or the platform that lost sight of it."""
 ANY = "*"
 """In a token for a cluster: one that never joined, which says its name when it does."""
 
@@ -153,9 +156,18 @@ class Door:
         """A new certificate for a peer that has one."""
         return self._authority.issue(csr, peer.uri)
 
-    def revoke(self, peer: Peer) -> None:
-        """From now on the peer's certificates are worth nothing, until it joins again."""
-        self._store.put(_revoked_key(peer), {"at_s": self._clock()})
+    def revoke(self, peer: Peer, by: str = USER) -> None:
+        """From now on the peer's certificates are worth nothing, until it joins again (or `by` readmits it)."""
+        self._store.put(_revoked_key(peer), {"at_s": self._clock(), "by": by})
+
+    def revoked(self, by: str) -> list[Peer]:
+        """Whom `by` sent away, and who has not joined again."""
+        entries = [entry for entry in self._store.list(_REVOKED) if entry.value.get("by") == by]
+        return [Peer.parse(entry.key.removeprefix(_REVOKED)) for entry in entries]
+
+    def readmit(self, peer: Peer) -> None:
+        """The peer's certificates hold again."""
+        self._store.delete(_revoked_key(peer))
 
     def admit(self, uri: str | None) -> Peer:
         """The peer that showed a certificate with `uri`."""
@@ -202,7 +214,7 @@ class Door:
 
 
 def is_revoked(store: Store, peer: Peer) -> bool:
-    """Whether a user deleted the peer, and it has not joined again."""
+    """Whether the peer was deleted, and has not come back."""
     return store.get(_revoked_key(peer)) is not None
 
 
@@ -211,7 +223,7 @@ def _joined_key(peer: Peer) -> str:
 
 
 def _revoked_key(peer: Peer) -> str:
-    return f"revoked/{peer.uri}"
+    return f"{_REVOKED}{peer.uri}"
 
 
 def load_admin_token(path: Path) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from slicer_controller.access import Door, Peer
+from slicer_controller.access import USER, Door, Peer
 from slicer_controller.ca import CertificateAuthority
 from slicer_controller.hub import Hub
 from slicer_controller.reports import Reports
@@ -40,6 +40,11 @@ class Context:
     """The agent or DNS server that a token of its platform stands for; None where there is no such thing."""
     connected: Counter[str] = field(default_factory=Counter)
     """Open view streams, by the client's URI."""
+
+    def dismiss(self, peer: Peer, by: str = USER) -> None:
+        """The peer is gone: its certificates are worth nothing, and what it reported is removed."""
+        self.door.revoke(peer, by)
+        self.reports.forget(peer)
 
     @staticmethod
     def time_text(at_s: float) -> str:

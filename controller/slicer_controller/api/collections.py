@@ -83,9 +83,7 @@ def _cluster_status(context: Context, cluster: Cluster) -> Json:
 
 def _delete_cluster(context: Context, name: str) -> None:
     """Its certificates are worth nothing any more, and what it reported is gone."""
-    context.door.revoke(Peer(kind="cluster", cluster=name, name=name))
-    peer = Peer(kind="cluster", cluster=name, name=name)
-    context.reports.forget(peer)
+    context.dismiss(Peer(kind="cluster", cluster=name, name=name))
     for value in list(context.state.documents.values()):
         if isinstance(value, Membership | Drain) and value.cluster == name:
             context.state.delete(key_of(value))

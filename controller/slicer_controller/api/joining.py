@@ -104,8 +104,7 @@ class Joining:
                 f"the agent of node {peer.name!r} is connected: stop it, or delete with force", reason="InUse"
             )
         if not query.dry_run:
-            self._context.door.revoke(peer)
-            self._context.reports.forget(peer)
+            self._context.dismiss(peer)
         return Response(status_code=204)
 
     async def _make(self, request: Request) -> Response:

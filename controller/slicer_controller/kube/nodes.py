@@ -1,7 +1,7 @@
 """Nodes as Kubernetes knows them: where other clusters reach them, and which are gone for good.
 
 An agent that is silent may be well, so that only a node whose object was deleted is forgotten, with its gateway slots
-and blocks; and only after a while, and if its agent is not connected.
+and blocks; and only after a while, and if its agent is not connected. When the object is back, so is the node.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from slicer.model.clusters import Node
 from slicer.model.documents import of_kind
 from slicer.model.errors import InvalidError
 from slicer.model.names import Address, parse_address
-from slicer_controller.access import Peer
+from slicer_controller.access import PLATFORM, Peer
 from slicer_controller.context import Context
 from slicer_controller.kube.naming import GROUP
 from slicer_controller.kube.objects import Objects
@@ -49,6 +49,7 @@ class Nodes:
         """Forget nodes whose object has been gone for a while; nothing before nodes were listed once."""
         if NODES not in self._objects.synced:
             return
+        self._readmit()
         cluster, now = self._context.cluster, self._context.clock()
         reported = {node.name for node in of_kind(self._context.state.documents, Node) if node.cluster == cluster}
         missing = {name for name in reported if self._objects.get(NODES, name) is None}
@@ -56,9 +57,18 @@ class Nodes:
         for name, since_s in self._missing_since_s.items():
             peer = Peer(kind="node", cluster=cluster, name=name)
             if now - since_s >= GONE_S and peer.uri not in self._context.connected:
-                self._context.door.revoke(peer)
-                self._context.reports.forget(peer)
+                self._context.dismiss(peer, PLATFORM)
                 log.info("node forgotten", extra={"node": name})
+
+    def _readmit(self) -> None:
+        """A node whose object is back (clouds register nodes anew) is let in with the certificate that it has.
+
+        One that a user deleted stays out: it has to join again.
+        """
+        for peer in self._context.door.revoked(PLATFORM):
+            if self._objects.get(NODES, peer.name) is not None:
+                self._context.door.readmit(peer)
+                log.info("node is back", extra={"node": peer.name})
 
 
 def _outside_texts(node: Json) -> list[str]:

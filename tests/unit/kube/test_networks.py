@@ -5,8 +5,11 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
+import pytest
+
 from slicer.model.clusters import Node
-from slicer.model.errors import DeniedError
+from slicer.model.errors import DeniedError, UnauthenticatedError
+from slicer_controller.access import Peer
 from slicer_controller.kube.networks import LINGER_S, PLURAL, Networks
 from slicer_controller.kube.nodes import GONE_S, NODES, Nodes, slim_node
 from slicer_controller.kube.objects import Objects
@@ -74,6 +77,29 @@ def test_only_a_node_whose_object_was_deleted_is_forgotten(world: Any) -> None:
     nodes.reconcile()
 
     assert sorted(key for key in world.state.documents if key.startswith("node/")) == ["node/a/n1", "node/a/n3"]
+
+
+def test_a_node_that_comes_back_is_let_in_again(world: Any) -> None:
+    """With the certificate that it has: nobody asked for it to be sent away. One that a user deleted stays out."""
+    nodes, door = Nodes(world.context, world.objects), world.context.door
+    seen = [slim_node({"metadata": {"name": name, "uid": "u", "resourceVersion": "1"}}) for name in ("n1", "n2")]
+    n1, n2 = (Peer(kind="node", cluster="a", name=name) for name in ("n1", "n2"))
+    world.objects.replace(NODES, [])
+    world.context.reports.replace(n1, {"node/a/n1": node("n1")})
+    nodes.reconcile()
+    world.now_s += GONE_S
+    nodes.reconcile()
+    world.context.dismiss(n2)
+    for peer in (n1, n2):
+        with pytest.raises(UnauthenticatedError, match="was deleted here"):
+            door.admit(peer.uri)
+
+    world.objects.replace(NODES, seen)
+    nodes.reconcile()
+
+    assert door.admit(n1.uri) == n1
+    with pytest.raises(UnauthenticatedError, match="was deleted here"):
+        door.admit(n2.uri)
 
 
 def test_outside_addresses_come_from_the_node(world: Any) -> None:
