@@ -18,7 +18,7 @@ AUDIENCE = "slicer"
 """Of the projected tokens of agents and DNS servers: they are worth nothing anywhere else."""
 AGENT_ACCOUNT, DNS_ACCOUNT = "slicer-agent", "slicer-dns"
 _POD_NAME = "authentication.kubernetes.io/pod-name"
-_RESOURCES: Mapping[str, str] = {
+RESOURCES: Mapping[str, str] = {
     "slices": "slices",
     "clusters": "sliceclusters",
     "memberships": "slicememberships",
@@ -28,6 +28,8 @@ _RESOURCES: Mapping[str, str] = {
     "attachments": "sliceattachments",
     "tunnels": "slicetunnels",
     "pings": "slicepings",
+    "drains": "slicedrains",
+    "rotations": "slicerotations",
     "join-tokens": "slicejointokens",
 }
 """Collections of REST, and the resource of our group whose rights they ask for (some exist only for RBAC)."""
@@ -70,7 +72,9 @@ class Reviewer:
     def authorize(self, user: User, method: str, path: str) -> None:
         """DeniedError unless the cluster's roles allow the user this request on REST."""
         collection, _, name = path.removeprefix("/v1/").partition("/")
-        resource = _RESOURCES.get(collection, collection)
+        resource = RESOURCES.get(collection)
+        if resource is None:
+            raise DeniedError(f"{path}: no role speaks of {collection!r}; use the administrator's token")
         verb = _VERBS.get(method, "get" if name else "list")
         attributes = {"group": GROUP, "resource": resource, "verb": verb} | ({"name": name} if name else {})
         spec = {

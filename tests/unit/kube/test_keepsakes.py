@@ -50,7 +50,7 @@ def test_a_kill_between_secret_and_config_map_is_mended(tmp_path: Path) -> None:
             if path.endswith("configmaps") and not self.away:
                 self.away = True
                 raise UnavailableError("the end of this process")
-            return super().create(path, body)  # type: ignore[arg-type]
+            return super().create(path, body)
 
     api = Killed()
     with pytest.raises(UnavailableError):
