@@ -54,7 +54,7 @@ class Doors:
         path = kind.path(spec.name)
         for _ in range(_TRIES):
             try:
-                return self._api.replace(path, render_declared(kind, spec, found))
+                return self._api.replace(path, render_declared(kind, spec, found, profiles(self._objects)))
             except StaleError:
                 now = self._api.get(path)
                 if now["metadata"].get("generation") != found["metadata"].get("generation"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from slicer.client.codec import decode, encode
@@ -72,13 +73,28 @@ def membership_name(cluster: str, namespace: str, name: str) -> str:
     return f"{DECLARED_PREFIX}{cluster}.{namespace}.{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
-def render_declared(kind: Kind, value: Slice | Cluster, before: Json | None = None) -> Json:
-    """The object that declares a value: a new one, or `before` with another spec."""
+def render_declared(
+    kind: Kind, value: Slice | Cluster, before: Json | None = None, profiles: Mapping[str, Json] = MappingProxyType({})
+) -> Json:
+    """The object that declares a value: a new one, or `before` with another spec.
+
+    A QoS profile that `before` names is named again as long as its values are the slice's: an edit of something else
+    does not untie the two.
+    """
     spec = {key: item for key, item in encode(value).items() if key != "name" and item is not None}
     if isinstance(spec.get("qos"), dict):
         spec["qos"] = {key: item for key, item in spec["qos"].items() if item is not None}
     metadata = dict(before["metadata"]) if before else {"name": value.name, "finalizers": [FINALIZER]}
-    return {"apiVersion": API_VERSION, "kind": kind.kind, "metadata": metadata, "spec": to_camel(spec)}
+    rendered = to_camel(spec)
+    profile = str(before["spec"].get("qosProfile", "")) if before else ""
+    if isinstance(value, Slice) and profile in profiles and _parse_profile(profiles[profile]) == value.qos:
+        del rendered["qos"]
+        rendered["qosProfile"] = profile
+    return {"apiVersion": API_VERSION, "kind": kind.kind, "metadata": metadata, "spec": rendered}
+
+
+def _parse_profile(object_: Json) -> QosProfile:
+    return decode(QosProfile, _fields(QosProfile, object_["spec"]))
 
 
 def _fields(type_: type, spec: Json) -> Json:

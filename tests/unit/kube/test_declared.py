@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from slicer.model.clusters import Cluster
 from slicer.model.errors import DeniedError, StaleError, UnavailableError
 from slicer.model.slices import Membership, Slice
-from slicer_controller.kube.naming import CLUSTER, FINALIZER, MEMBERSHIP, SLICE
+from slicer_controller.kube.naming import CLUSTER, FINALIZER, MEMBERSHIP, QOS_PROFILE, SLICE
 
 RED = {"prefixes": ["10.22.0.0/16"]}
 
@@ -161,6 +162,30 @@ def test_what_is_not_the_users_fault_is_not_said_to_be(world: Any, error: Except
     world.api.merge = merge
     world.turn()
     assert slice_of(world) is not None
+
+
+def test_an_edit_by_rest_unties_no_profile(world: Any) -> None:
+    """As long as it leaves the bandwidth alone; the profile's next change holds for the slice. Other rates untie it."""
+    world.apply(QOS_PROFILE, "gold", {"ceilingBps": 10_000_000})
+    world.apply(SLICE, "red", {**RED, "qosProfile": "gold"})
+    world.turn()
+    edit = slice_of(world)
+
+    world.state.put(replace(edit, spec=replace(edit.spec, gateways=5)))
+    spec = world.api.get(SLICE.path("red"))["spec"]
+    assert (spec["gateways"], spec["qosProfile"], "qos" in spec) == (5, "gold", False)
+
+    world.apply(QOS_PROFILE, "gold", {"ceilingBps": 20_000_000})
+    world.turn()
+    assert (slice_of(world).spec.gateways, slice_of(world).spec.qos.ceiling_bps) == (5, 20_000_000)
+
+    edit = slice_of(world)
+    qos = replace(edit.spec.qos, ceiling_bps=5_000_000)
+    world.state.put(replace(edit, spec=replace(edit.spec, qos=qos)))
+    spec = world.api.get(SLICE.path("red"))["spec"]
+    assert (spec["qos"]["ceilingBps"], "qosProfile" in spec) == (5_000_000, False)
+    world.turn()
+    assert slice_of(world).spec.qos == qos
 
 
 def test_clusters_that_join_are_objects(world: Any) -> None:
