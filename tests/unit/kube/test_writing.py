@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,7 +11,15 @@ from typing import Any
 import pytest
 from kubernetes.client import Configuration
 
-from slicer.model.errors import UnavailableError
+from slicer.model.errors import (
+    ConflictError,
+    DeniedError,
+    InvalidError,
+    SlicerError,
+    StaleError,
+    UnavailableError,
+)
+from slicer_controller.kube import writing
 from slicer_controller.kube.client import Api
 from slicer_controller.kube.records import Durability
 from slicer_controller.kube.store import KubernetesStore, Rules
@@ -64,6 +73,87 @@ def test_a_mistake_with_one_key_keeps_no_other_from_being_written() -> None:
 
     assert writer.flush(10)
     assert written == ["good"]
+    writer.close()
+
+
+class Desk:
+    """Takes keys, and refuses those in `refusals` with their error."""
+
+    def __init__(self, **refusals: SlicerError) -> None:
+        self.refusals, self.tried = refusals, queue.Queue[str]()
+
+    def write(self, key: str) -> None:
+        self.tried.put(key)
+        if key in self.refusals:
+            raise self.refusals[key]
+
+
+@pytest.mark.parametrize("error", [DeniedError("no"), InvalidError("no"), ConflictError("no")])
+def test_what_is_refused_keeps_nothing_else_from_being_written(
+    monkeypatch: pytest.MonkeyPatch, error: SlicerError
+) -> None:
+    """One after the other is tried, however long a refused one has to wait for its next turn."""
+    monkeypatch.setattr(writing, "RETRY_S", 1000.0)
+    monkeypatch.setattr(writing, "LONGEST_S", 1000.0)
+    desk = Desk(bad=error, worse=error)
+    writer = LateWriter(desk.write)
+
+    for key in ("bad", "worse", "good", "bad", "better"):
+        writer.add(key)
+
+    assert [desk.tried.get(timeout=10) for _ in range(4)] == ["bad", "worse", "good", "better"]
+    assert not writer.flush(0.1)
+    assert desk.tried.empty()
+    monkeypatch.setattr(writing, "CLOSE_S", 0.1)
+    writer.close()
+
+
+def test_what_is_refused_is_written_when_that_is_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried again by itself, and said once."""
+    monkeypatch.setattr(writing, "RETRY_S", 0.01)
+    desk = Desk(bad=DeniedError("no rights yet"))
+    writer = LateWriter(desk.write)
+    writer.add("bad")
+    assert [desk.tried.get(timeout=10) for _ in range(3)] == ["bad"] * 3
+
+    desk.refusals.clear()
+
+    assert writer.flush(10)
+    assert [record.message for record in caplog.records] == ["not written yet"]
+    writer.close()
+
+
+def test_what_changed_meanwhile_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second try has read what is there; it waits for nothing, but is not made for ever without a pause."""
+    monkeypatch.setattr(writing, "RETRY_S", 1000.0)
+    monkeypatch.setattr(writing, "LONGEST_S", 1000.0)
+    monkeypatch.setattr(writing, "CLOSE_S", 0.1)
+    desk = Desk(changed=StaleError("changed meanwhile"))
+    writer = LateWriter(desk.write)
+
+    writer.add("changed")
+
+    assert [desk.tried.get(timeout=10) for _ in range(2)] == ["changed"] * 2
+    assert not writer.flush(0.1)
+    assert desk.tried.empty()
+    writer.close()
+
+
+def test_nothing_is_tried_while_the_api_server_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one write found out holds for all others."""
+    monkeypatch.setattr(writing, "RETRY_S", 1000.0)
+    monkeypatch.setattr(writing, "CLOSE_S", 0.1)
+    desk = Desk(first=UnavailableError("away"))
+    writer = LateWriter(desk.write)
+    writer.add("first")
+    assert desk.tried.get(timeout=10) == "first"
+
+    writer.add("second")
+
+    assert not writer.flush(0.1)
+    assert desk.tried.empty()
     writer.close()
 
 
