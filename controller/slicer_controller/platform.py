@@ -5,7 +5,7 @@ The seam between the controller and Kubernetes, beside the store's.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from starlette.requests import Request
@@ -16,6 +16,8 @@ from slicer_controller.access import Peer
 from slicer_controller.context import Context
 
 Handler = Callable[[Request], Awaitable[Response]]
+Part = Callable[[], None]
+"""A piece of work that may fail by itself: UnavailableError and the like mean that it is done again soon."""
 
 
 class Platform(Protocol):
@@ -28,11 +30,11 @@ class Platform(Protocol):
     def start(self, context: Context, wake: Callable[[], None]) -> None:
         """The controller is put together; `wake` (of any thread) makes it look at everything again."""
 
-    def take_in(self) -> None:
-        """Before the controller's own work: what users declared."""
+    def intake(self) -> Sequence[Part]:
+        """Before the controller's own work: what users declared; in parts, of which none waits for another."""
 
-    def tell(self) -> None:
-        """After it: what users should know."""
+    def telling(self) -> Sequence[Part]:
+        """After it: what users should know; in parts as well."""
 
     def outside(self, node: str) -> tuple[Address, ...]:
         """Where other clusters reach a node of this one; the preferred address first."""

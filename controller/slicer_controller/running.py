@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from slicer.client.identity import Identity
 from slicer.model.clusters import Cluster
-from slicer.model.errors import DeniedError, StaleError, UnavailableError
+from slicer.model.errors import DeniedError, StaleError, UnauthenticatedError, UnavailableError
 from slicer.model.names import Prefix
 from slicer_controller.access import Door, load_admin_token
 from slicer_controller.api.app import make_app
@@ -19,7 +19,7 @@ from slicer_controller.ca import CertificateAuthority
 from slicer_controller.context import Context
 from slicer_controller.hub import Hub
 from slicer_controller.member import Member
-from slicer_controller.platform import Platform
+from slicer_controller.platform import Part, Platform
 from slicer_controller.reports import Reports
 from slicer_controller.server import ABORT_S, Server, make_server
 from slicer_controller.state import State
@@ -139,7 +139,7 @@ class Controller:
             for part in self._parts():
                 try:
                     part()
-                except (UnavailableError, StaleError, DeniedError) as error:
+                except (UnavailableError, StaleError, DeniedError, UnauthenticatedError) as error:
                     # The store or the API server is away, was quicker, or does not know our rights yet (it has just
                     # started): what needs it waits, and the rest goes on.
                     if error.message not in self._said:
@@ -151,9 +151,9 @@ class Controller:
                     log.exception("reconcile failed")
         self._said = waiting
 
-    def _parts(self) -> Iterator[Callable[[], None]]:
+    def _parts(self) -> Iterator[Part]:
         if self._platform is not None:
-            yield self._platform.take_in
+            yield from self._platform.intake()
         if "hub" in self._roles:
             yield self._hub.reconcile
         if self._member is not None and (self._upstream is None or self._upstream.synced):
@@ -161,7 +161,7 @@ class Controller:
         if self._upstream is not None:
             yield self._upstream.publish
         if self._platform is not None:
-            yield self._platform.tell
+            yield from self._platform.telling()
 
     async def _renew_server(self) -> None:
         """Once a day: a new certificate for new connections, and old join tokens go."""

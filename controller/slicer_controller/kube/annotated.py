@@ -79,10 +79,22 @@ class Annotated:
         if passing:
             raise passing[-1]
 
-    def serve(self) -> None:
-        """Fixed addresses and networks, for pods that were listed."""
+    def wish(self) -> None:
+        """Fixed addresses of pods: said before their nodes ask for them."""
+        if not self._synced():
+            return
+        cluster = self._context.cluster
+        pods = [one for one in self._asking() if one["kind"] == "Pod"]
+        wanted = {key_of(wish): wish for pod in pods for wish in self._permitted(pod)}
+        for wish in wanted.values():
+            self._state.put(wish)
+        for wish in of_kind(self._state.documents, AddressWish):
+            if (wish.cluster, wish.node) == (cluster, "") and key_of(wish) not in wanted:
+                self._state.delete(key_of(wish))
+
+    def provide(self) -> None:
+        """Networks where pods need them; nothing before pods were listed once."""
         if self._synced():
-            self._wish()
             self._networks.reconcile(needed_networks(self._objects.all(PODS)))
 
     def tell(self) -> None:
@@ -159,17 +171,6 @@ class Annotated:
                 condition = {"type": "Join", "status": "False", "reason": error.reason, "message": error.message}
                 write_event(self._api, object_, condition)
         return frozenset(error.message for error in refusals)
-
-    def _wish(self) -> None:
-        """Fixed addresses of pods: said before their nodes ask for them."""
-        cluster = self._context.cluster
-        pods = [one for one in self._asking() if one["kind"] == "Pod"]
-        wanted = {key_of(wish): wish for pod in pods for wish in self._permitted(pod)}
-        for wish in wanted.values():
-            self._state.put(wish)
-        for wish in of_kind(self._state.documents, AddressWish):
-            if (wish.cluster, wish.node) == (cluster, "") and key_of(wish) not in wanted:
-                self._state.delete(key_of(wish))
 
     def _permitted(self, pod: Json) -> list[AddressWish]:
         """The pod's wishes, if it may be in their slices: no webhook has seen an annotation that is Multus' only."""

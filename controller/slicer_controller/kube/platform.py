@@ -34,7 +34,7 @@ from slicer_controller.kube.store import KubernetesStore, Rules
 from slicer_controller.kube.watching import Watched, Watcher
 from slicer_controller.kube.webhook import PATH, Webhook
 from slicer_controller.kube.webhook_ca import fill_ca
-from slicer_controller.platform import Handler
+from slicer_controller.platform import Handler, Part
 
 log = logging.getLogger(__name__)
 KEEP_S = 15.0
@@ -77,7 +77,7 @@ class KubernetesPlatform:
         self._nodes: Nodes | None = None
         self._declared: Declared | None = None
         self._statuses: Statuses | None = None
-        self._kept_at_s = float("-inf")
+        self._done_at_s: dict[str, float] = {}
         self._ca = ""
 
     @property
@@ -134,30 +134,37 @@ class KubernetesPlatform:
         self._objects.on_change(wake)
         self._watcher.start()
 
-    def take_in(self) -> None:
+    def intake(self) -> tuple[Part, ...]:
         """See `Platform`."""
         if not self._lease.held:
             # No request is even tried: the loop must not stand still for an API server that does not answer.
-            raise UnavailableError("the lease is not held: what users declare waits")
+            return (_wait_for_the_lease,)
+        parts: list[Part] = []
         if self._declared is not None:
-            self._declared.reconcile()
+            parts.append(self._declared.reconcile)
         if self._annotated is not None:
-            self._annotated.reconcile()
-            self._annotated.serve()
+            parts += [self._annotated.reconcile, self._annotated.wish, self._annotated.provide]
         if self._nodes is not None:
-            self._nodes.reconcile()
+            parts.append(self._nodes.reconcile)
+        return tuple(parts)
 
-    def tell(self) -> None:
+    def telling(self) -> tuple[Part, ...]:
         """See `Platform`."""
+        parts: list[Part] = []
         if self._statuses is not None:
-            self._statuses.look()
+            parts.append(self._statuses.look)
         if self._annotated is not None:
-            self._annotated.tell()
-        if self._lease.held and self._clock() - self._kept_at_s > KEEP_S:
-            self.keep_files()
-            if self._annotated is not None:
-                fill_ca(self._api, self._ca)
-            self._kept_at_s = self._clock()
+            parts.append(self._annotated.tell)
+        if self._lease.held:
+            parts.append(partial(self._now_and_then, "files", self.keep_files))
+        if self._lease.held and self._annotated is not None:
+            parts.append(partial(self._now_and_then, "webhook", lambda: fill_ca(self._api, self._ca)))
+        return tuple(parts)
+
+    def _now_and_then(self, what: str, do: Part) -> None:
+        if self._clock() - self._done_at_s.get(what, float("-inf")) > KEEP_S:
+            do()
+            self._done_at_s[what] = self._clock()
 
     def outside(self, node: str) -> tuple[Address, ...]:
         """See `Platform`."""
@@ -202,3 +209,7 @@ class KubernetesPlatform:
             Watched(group="", version="v1", plural=NODES, keep=slim_node),
             Watched(group=networks.GROUP, version=networks.VERSION, plural=networks.PLURAL, optional=True),
         ]
+
+
+def _wait_for_the_lease() -> None:
+    raise UnavailableError("the lease is not held: what users declare waits")

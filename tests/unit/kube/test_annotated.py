@@ -35,7 +35,8 @@ def member(world: Any) -> Any:
         world.objects.replace(PODS, [one for pod in pods if (one := slim_pod(pod))])
         world.objects.replace(NAMESPACES, [])
         world.annotated.reconcile()
-        world.annotated.serve()
+        world.annotated.wish()
+        world.annotated.provide()
         world.annotated.tell()
         assert world.annotated._writer.flush(10)
 
