@@ -47,9 +47,11 @@ class Pods:
         node: str,
         changed: Changes,
         settle: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """`clock` tells Unix time: memberships may end by it."""
         self._service, self._sandboxes, self._view, self._changed = service, sandboxes, view, changed
-        self._cluster, self._node, self._settle = cluster, node, settle
+        self._cluster, self._node, self._settle, self._clock = cluster, node, settle, clock
         self._said = log.Repeated()
         self._swept_at = float("-inf")
         self._observed_at: dict[Key, float] = {}
@@ -76,9 +78,8 @@ class Pods:
         self._sweep()
         if not self._sandboxes.ready:
             return  # the runtime has not answered yet: no pod is known to have ended
-        plan = plan_memberships(
-            view, self._cluster, self._sandboxes.all(), self._service.attacher.journal.attachments()
-        )
+        attachments = self._service.attacher.journal.attachments()
+        plan = plan_memberships(view, self._cluster, self._sandboxes.all(), attachments, self._clock())
         for attachment in plan.detach:
             self._detach(attachment)
         failed = [self._attach(membership, sandbox) for membership, sandbox in plan.attach]

@@ -34,13 +34,15 @@ class MembershipPlan:
 
 
 def plan_memberships(
-    view: Documents, cluster: str, sandboxes: Mapping[str, Sandbox], attachments: Collection[Attachment]
+    view: Documents, cluster: str, sandboxes: Mapping[str, Sandbox], attachments: Collection[Attachment], now_s: float
 ) -> MembershipPlan:
     """Pods to attach and attachments to end; what CNI attached is never touched, and counts as attached.
 
-    Several memberships may cover a pod in one slice: the first by name asks, the others keep it attached.
+    Several memberships may cover a pod in one slice: the first by name asks, the others keep it attached. One whose
+    time is over by this node's clock (`now_s`, Unix time) is none, also if nobody is there who could remove it.
     """
-    covered = _covered(view, cluster, sandboxes)
+    held = [one for one in of_kind(view, Membership) if one.until_s is None or now_s < one.until_s]
+    covered = _covered([one for one in held if one.cluster == cluster and f"slice/{one.slice}" in view], sandboxes)
     ours = {(a.container_id, a.slice): a for a in attachments if a.by is AttachedBy.MEMBERSHIP}
     by_cni = {(a.container_id, a.slice) for a in attachments if a.by is AttachedBy.CNI}
     return MembershipPlan(
@@ -78,12 +80,10 @@ def _names() -> Iterator[str]:
         number += 1
 
 
-def _covered(view: Documents, cluster: str, sandboxes: Mapping[str, Sandbox]) -> dict[tuple[str, str], Membership]:
+def _covered(memberships: list[Membership], sandboxes: Mapping[str, Sandbox]) -> dict[tuple[str, str], Membership]:
     """(container, slice) → the membership that asks, sorted."""
     found: dict[tuple[str, str], Membership] = {}
-    for membership in of_kind(view, Membership):
-        if membership.cluster != cluster or f"slice/{membership.slice}" not in view:
-            continue
+    for membership in memberships:
         for container in sorted(sandboxes):
             if covers(membership, sandboxes[container]):
                 found.setdefault((container, membership.slice), membership)

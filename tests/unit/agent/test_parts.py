@@ -83,30 +83,51 @@ def test_who_is_covered(membership: Membership, covered: bool) -> None:
     """Cluster, slice, namespace, pod and all labels have to fit."""
     pods = {"c1": sandbox(labels=(("app", "web"), ("v", "2")))}
 
-    assert bool(plan_memberships(view(membership), "a", pods, []).attach) is covered
+    assert bool(plan_memberships(view(membership), "a", pods, [], 0.0).attach) is covered
 
 
 def test_what_cni_attached_counts_and_stays() -> None:
     """A pod that CNI put on the slice is not attached again, nor detached when no membership covers it."""
     pods = {"c1": sandbox()}
 
-    assert plan_memberships(view(member()), "a", pods, [attachment()]).attach == ()
-    assert plan_memberships(view(), "a", pods, [attachment()]).detach == ()
+    assert plan_memberships(view(member()), "a", pods, [attachment()], 0.0).attach == ()
+    assert plan_memberships(view(), "a", pods, [attachment()], 0.0).detach == ()
 
 
 def test_end_of_the_membership_and_of_the_pod() -> None:
     """What a membership attached is ended with it, or with the pod."""
     ours = attachment(by=AttachedBy.MEMBERSHIP, membership="m")
 
-    assert plan_memberships(view(member()), "a", {"c1": sandbox()}, [ours]).detach == ()
-    assert plan_memberships(view(), "a", {"c1": sandbox()}, [ours]).detach == (ours,)
-    assert plan_memberships(view(member()), "a", {}, [ours]).detach == (ours,)
+    assert plan_memberships(view(member()), "a", {"c1": sandbox()}, [ours], 0.0).detach == ()
+    assert plan_memberships(view(), "a", {"c1": sandbox()}, [ours], 0.0).detach == (ours,)
+    assert plan_memberships(view(member()), "a", {}, [ours], 0.0).detach == (ours,)
 
 
 def test_another_membership_keeps_it() -> None:
     """When one of two memberships ends, the pod stays as it is."""
     ours = attachment(by=AttachedBy.MEMBERSHIP, membership="m")
-    plan = plan_memberships(view(member("other")), "a", {"c1": sandbox()}, [ours])
+    plan = plan_memberships(view(member("other")), "a", {"c1": sandbox()}, [ours], 0.0)
+
+    assert (plan.attach, plan.detach) == ((), ())
+
+
+def test_a_membership_ends_by_the_nodes_own_clock() -> None:
+    """Nobody has removed it, because nobody is there who could: from its last second on it attaches and keeps none."""
+    ours = attachment(by=AttachedBy.MEMBERSHIP, membership="m")
+    held, pods = view(member(until_s=1000)), {"c1": sandbox()}
+
+    assert plan_memberships(held, "a", pods, [ours], 999.9).detach == ()
+    assert len(plan_memberships(held, "a", pods, [], 999.9).attach) == 1
+    assert plan_memberships(held, "a", pods, [ours], 1000.0).detach == (ours,)
+    assert plan_memberships(held, "a", pods, [], 1000.0).attach == ()
+
+
+def test_another_membership_outlives_one_that_ends() -> None:
+    """The pod stays as it is while any membership covers it."""
+    ours = attachment(by=AttachedBy.MEMBERSHIP, membership="m")
+    held = view(member(until_s=1000), member("other"))
+
+    plan = plan_memberships(held, "a", {"c1": sandbox()}, [ours], 2000.0)
 
     assert (plan.attach, plan.detach) == ((), ())
 
@@ -115,7 +136,7 @@ def test_changed_wish_attaches_anew() -> None:
     """Another interface name or address in the membership ends the old interface and makes a new one."""
     ours = attachment(by=AttachedBy.MEMBERSHIP)
     wish = member(pod="web", addresses=(ipaddress.ip_address("10.22.5.9"),))
-    plan = plan_memberships(view(wish), "a", {"c1": sandbox()}, [ours])
+    plan = plan_memberships(view(wish), "a", {"c1": sandbox()}, [ours], 0.0)
 
     assert plan.detach == (ours,)
     assert plan.attach == ((wish, sandbox()),)
