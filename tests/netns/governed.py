@@ -23,6 +23,8 @@ from slicer_controller.state import State
 from slicer_controller.store.memory import MemoryStore
 
 WAIT_S = 90.0
+AROUND_S = 1.0
+"""What happened so shortly before and after a loss may be its reason."""
 FLOWS = 6
 INTERVAL_S = 0.005
 """Between two datagrams of a flow."""
@@ -165,8 +167,14 @@ class Governed(Guarded):
         return self.pods["a-n3"].node.machine("losses")
 
     def gaps(self) -> str:
-        """When the first flow lost what, and where everything stands, for a failed test."""
-        return f"{self.pods['a-n3'].node.machine('gaps')} {self.words()}"
+        """When the first flow lost what, what all nodes logged around it, where everything stands, for a failed test."""
+        gaps = self.pods["a-n3"].node.machine("gaps")
+        logs = {
+            (name, first): node.machine("log", first - AROUND_S, last + AROUND_S)
+            for name, node in self.net.nodes.items()
+            for first, last, _ in gaps
+        }
+        return "\n".join(map(str, [*gaps, *logs.items(), *self.words()]))
 
     def _node(self, name: str, tunnels: Any, uses: Any, left: Any) -> Node:
         local = self.net.nodes[name].local

@@ -7,6 +7,7 @@ its standard input and output. Ending it ends everything in it: its PID namespac
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
 import select
@@ -16,11 +17,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
 from slicer.agent.changes import Changes
 from slicer.agent.health import HealthProber
+from slicer.agent.log import JsonLines
 from slicer.agent.reconciler import Reconciler
 from slicer.kernel import netns
 from slicer.kernel.dataplane import DataPlane
@@ -48,6 +51,8 @@ class Node:
         subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
         Path("/run/netns").mkdir()
         self.dataplane: DataPlane | None = None
+        self._log = Kept()
+        logging.basicConfig(level="INFO", handlers=[self._log])
         self._wireguards: dict[str, WireGuard | None] = {}
 
     def start(self, **options: object) -> str:
@@ -144,6 +149,10 @@ class Node:
     def gaps(self) -> list[tuple[float, float, int]]:
         """After `losses`: when the first flow's lost datagrams were sent, from and to (monotonic), and how many."""
         return self._counted.gaps()
+
+    def log(self, since: float, until: float) -> list[tuple[float, str]]:
+        """What an agent would have logged between two moments (monotonic)."""
+        return [(round(at - since, 3), text) for at, text in list(self._log.lines) if since <= at <= until]
 
     def datagrams(self, ns: str, address: str, port: int, number: int) -> None:
         """Send so many datagrams from the same port to this address."""
@@ -292,6 +301,18 @@ class Flows:
                 for one in sockets:
                     with contextlib.suppress(OSError):
                         one.send(bytes(32))
+
+
+class Kept(logging.Handler):
+    """Keeps what is logged, with the monotonic time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(JsonLines())
+        self.lines: deque[tuple[float, str]] = deque(maxlen=2000)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append((time.monotonic(), self.format(record)))
 
 
 class Counted:

@@ -12,7 +12,7 @@ from guarded import GATEWAYS, Guarded, until, vars_of
 
 from slicer.plan.probing import Pace
 
-pytestmark = [pytest.mark.root, pytest.mark.counts_losses]
+pytestmark = pytest.mark.root
 
 MUTE = (
     "nft 'add table inet mute; add chain inet mute out { type filter hook postrouting priority 0; };"
