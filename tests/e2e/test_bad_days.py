@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-pytestmark = [pytest.mark.root, pytest.mark.counts_losses]
+pytestmark = pytest.mark.root
 
 
 @pytest.fixture
