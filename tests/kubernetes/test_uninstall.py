@@ -13,8 +13,27 @@ from tests.kubernetes.traces import traces
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 
+def test_uninstalling_in_order_leaves_nothing(clusters, world, before):
+    """The guide's two commands, no force: the hub is refused while its member is there, and goes after it."""
+    world.slicectl("create-slice", "used", "--prefix", "10.91.0.0/16", "--clusters", "a,b", "--wait")
+    world.apply("b", [render_pod("staying", "user", "used")])
+    clusters.kubectl("b", "-n", "staying", "wait", "pod/user", "--for=condition=Ready", "--timeout=120s")
+
+    used, hub = (world.try_slicectl("uninstall", "--context", context) for context in ("b", "a"))
+
+    assert used.returncode != 0
+    assert "staying/user" in used.stdout + used.stderr
+    assert hub.returncode != 0
+    assert "in use by cluster b" in hub.stdout + hub.stderr
+    clusters.kubectl("b", "delete", "namespace", "staying", "--wait")
+    for context in ("b", "a"):
+        world.slicectl("uninstall", "--context", context)
+    until(lambda: traces(clusters) == before, "nothing of ours is left", lambda: difference(before, traces(clusters)))
+
+
 def test_uninstalling_under_use_is_refused_and_forced_leaves_nothing(clusters, world, before):
     """Without --force it says what is in use; with it, both clusters and all nodes are as they were before."""
+    world.install()
     world.slicectl("create-slice", "last", "--prefix", "10.90.0.0/16")
     world.apply("b", [render_pod("leaving", "user", "last")])
     clusters.kubectl("b", "-n", "leaving", "wait", "pod/user", "--for=condition=Ready", "--timeout=120s")

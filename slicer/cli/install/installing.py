@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from slicer.cli.errors import cured
 from slicer.cli.install import naming, plan
 from slicer.cli.install.cluster import Cluster
-from slicer.cli.install.manifests import Object
 from slicer.cli.install.plan import CA_MAP, INSIDE, NAMESPACE, STATE_SECRET, Wish
 from slicer.cli.progress import Step, wait
 from slicer.model.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
@@ -167,8 +166,7 @@ def make_join_token(cluster: Cluster, name: str, ttl_s: int) -> str:
 def controller_pod(cluster: Cluster) -> str:
     """Name of the pod that runs the controller."""
     for pod in cluster.list("Pod", NAMESPACE, CONTROLLER):
-        conditions = pod.get("status", {}).get("conditions", ())
-        if any(one["type"] == "Ready" and one["status"] == "True" for one in conditions):
+        if plan.condition(pod, "Ready") == "True":
             return str(pod["metadata"]["name"])
     raise UnavailableError(f"no controller is ready in cluster {cluster.name}")
 
@@ -211,17 +209,12 @@ def _wait_for_definitions(cluster: Cluster, names: Sequence[str], timeout_s: flo
 
     def steps() -> Sequence[Step]:
         found = [cluster.get("CustomResourceDefinition", name) for name in names]
-        ready = [one for one in found if one and _established(one)]
+        ready = [one for one in found if one and plan.condition(one, "Established") == "True"]
         return [
             Step(title="resource definitions", done=len(ready) == len(found), detail=f"{len(ready)} of {len(found)}")
         ]
 
     wait(steps, timeout_s, f"cluster {cluster.name}", f"kubectl --context {cluster.name} get crd")
-
-
-def _established(definition: Object) -> bool:
-    conditions = definition.get("status", {}).get("conditions", ())
-    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 
 def _step(cluster: Cluster, title: str, kind: str, name: str) -> Step:

@@ -101,19 +101,23 @@ def addresses(node: Object, kind: str) -> list[str]:
     return [one["address"] for one in node.get("status", {}).get("addresses", ()) if one["type"] == kind]
 
 
-def is_node_ready(node: Object) -> bool:
-    """Whether the kubelet says so."""
-    conditions = node.get("status", {}).get("conditions", ())
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+def condition(found: Object, kind: str) -> str:
+    """`True`, `False` or `Unknown`: how the object's condition of this kind is; empty if nothing is said of it."""
+    conditions = found.get("status", {}).get("conditions", ())
+    return next((str(one["status"]) for one in conditions if one["type"] == kind), "")
 
 
 def node_address(nodes: Sequence[Object]) -> str | None:
     """An address at which other clusters may reach a port of the nodes: an external one where there is any."""
     for kind in ("ExternalIP", "InternalIP"):
-        for node in sorted(nodes, key=lambda node: (not is_node_ready(node), str(node["metadata"]["name"]))):
+        for node in sorted(nodes, key=_readiest):
             for address in addresses(node, kind):
                 return address
     return None
+
+
+def _readiest(node: Object) -> tuple[bool, str]:
+    return condition(node, "Ready") != "True", str(node["metadata"]["name"])
 
 
 def balancer_address(service: Object | None) -> str | None:

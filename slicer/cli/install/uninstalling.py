@@ -6,6 +6,7 @@ agents go, and what they left on the nodes; then everything else.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from slicer.cli.errors import WaitTimeoutError, cured
@@ -20,6 +21,7 @@ OURS = ("SliceMembership", "Slice", "QosProfile", "SliceCluster")
 """What users declared, in the order in which it is deleted."""
 ATTACHMENTS = "slicer.io/attachments"
 FORCE = "slicer.io/force-delete"
+FINALIZER = "slicer.io/finalizer"
 MANAGED = "app.kubernetes.io/managed-by=slicer"
 SHOWN = 5
 GIVING_UP_S = 30.0
@@ -28,25 +30,58 @@ GIVING_UP_S = 30.0
 Say = Callable[[str], None]
 
 
-def users_of(cluster: Cluster, wish: Wish | None) -> list[str]:
-    """What would lose its slices: pods that are attached here, and for a hub the clusters that depend on it."""
+def pods_of(cluster: Cluster) -> list[str]:
+    """Pods that are attached here, and would lose their slices."""
     pods = [pod for pod in cluster.list("Pod") if pod["metadata"].get("annotations", {}).get(ATTACHMENTS, "[]") != "[]"]
-    names = sorted(f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}" for pod in pods)
+    return sorted(f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}" for pod in pods)
+
+
+def members_of(cluster: Cluster, wish: Wish | None) -> list[str]:
+    """Clusters that depend on this hub. One that Slicer was taken out of is still declared here, and is none of them.
+
+    One that is cut off keeps its attached pods, as the hub last heard; one that the hub says nothing of counts.
+    """
     if wish is None or not wish.hub:
-        return names
-    clusters = sorted(str(one["metadata"]["name"]) for one in cluster.list("SliceCluster"))
-    return names + [f"cluster {name}" for name in clusters if name != wish.cluster]
+        return []
+    attached = _attached_by_cluster(cluster)
+    found = []
+    for one in cluster.list("SliceCluster"):
+        name = str(one["metadata"]["name"])
+        connected = plan.condition(one, "Connected") != "False"
+        if name != wish.cluster and (connected or attached[name]):
+            found.append(f"cluster {name}" + ("" if connected else f" (cut off, with {attached[name]} attached pods)"))
+    return sorted(found)
+
+
+def _attached_by_cluster(cluster: Cluster) -> Counter[str]:
+    """Attachments of each cluster, as the hub knows them."""
+    found: Counter[str] = Counter()
+    for one in cluster.list("Slice"):
+        for part in one.get("status", {}).get("clusters", ()):
+            found[part["name"]] += part.get("attachments", 0)
+    return found
 
 
 def check_unused(cluster: Cluster, wish: Wish | None) -> None:
     """ConflictError naming what uses Slicer."""
-    users = users_of(cluster, wish)
+    pods, members = pods_of(cluster), members_of(cluster, wish)
+    users = [*pods, *members]
     if not users:
         return
     more = f" and {len(users) - SHOWN} more" if len(users) > SHOWN else ""
     error = ConflictError(f"Slicer in cluster {cluster.name} is in use by {', '.join(users[:SHOWN])}{more}")
-    cured(error, "take these pods (clusters) out of their slices first: kubectl get pods -A; slicectl get attachments")
-    raise cured(error, "slicectl uninstall --force detaches them: their slice interfaces go, the pods run on")
+    if pods:
+        cured(error, "take these pods out of their slices first: kubectl get pods -A; slicectl get attachments")
+    if members:
+        cured(error, "uninstall it in these clusters first: slicectl uninstall --context CONTEXT")
+        cured(error, f"of one that is gone for good: {_FORGET.format(context=cluster.name, force=FORCE)}")
+    raise cured(error, "slicectl uninstall --force detaches pods: their slice interfaces go, the pods run on")
+
+
+_FORGET = (
+    "kubectl --context {context} annotate slicecluster NAME {force}=true; "
+    "kubectl --context {context} delete slicecluster NAME"
+)
 
 
 def uninstall(cluster: Cluster, wish: Wish | None, *, force: bool, timeout_s: float, say: Say) -> None:
@@ -68,7 +103,7 @@ def uninstall(cluster: Cluster, wish: Wish | None, *, force: bool, timeout_s: fl
         lambda: _gone_steps(cluster, gone),
         timeout_s,
         f"cluster {cluster.name}",
-        f"kubectl --context {cluster.name} get namespace {NAMESPACE} -o yaml says what holds it",
+        f"kubectl --context {cluster.name} get namespace {NAMESPACE} -o yaml (get crd NAME -o yaml) says what holds it",
     )
 
 
@@ -96,8 +131,18 @@ def _delete_declared(cluster: Cluster, say: Say, *, force: bool) -> None:
     except WaitTimeoutError:
         say("the controller does not give its objects up; they are removed without it")
     for one in _declared(cluster):
-        head = one["metadata"]
-        cluster.patch(one["kind"], head["name"], head.get("namespace", ""), {"metadata": {"finalizers": None}})
+        _let_go(cluster, one, say)
+
+
+def _let_go(cluster: Cluster, found: Object, say: Say) -> None:
+    """Take our finalizer off, and nobody else's: what others still have to do is not ours to skip."""
+    head = found["metadata"]
+    others = [one for one in head.get("finalizers", ()) if one != FINALIZER]
+    # Only of the state that was read: somebody may put another one on meanwhile. Then the command is run again.
+    change = {"finalizers": others, "resourceVersion": head.get("resourceVersion")}
+    cluster.patch(found["kind"], head["name"], head.get("namespace", ""), {"metadata": change})
+    if others:
+        say(f"{found['kind']} {head['name']} waits for whoever put {', '.join(others)} on it")
 
 
 def _declared(cluster: Cluster) -> list[Object]:

@@ -69,7 +69,7 @@ class FakeCluster:
             return False
         if found["metadata"].get("finalizers"):
             found["metadata"]["deletionTimestamp"] = "now"
-        elif self.on_delete(found):
+        elif self.on_delete(found) and not self._holds(kind, name):
             del self.objects[key]
             self._take_along(kind, name)
         return True
@@ -100,6 +100,11 @@ class FakeCluster:
             self.put("Pod", "slicer-controller-1", "slicer-system", labels=labels, status=ready)
             self.put("ConfigMap", "slicer-ca", "slicer-system", data={"ca.pem": "CA"})
             self.put("Secret", "slicer-controller-state", "slicer-system", data={"admin.token": "YWRtaW4K"})
+
+    def _holds(self, kind: str, name: str) -> bool:
+        """Whether a definition waits for an object of its kind that somebody's finalizer keeps."""
+        kept = [of for (of, _, _), found in self.objects.items() if found["metadata"].get("finalizers")]
+        return kind == "CustomResourceDefinition" and name in {f"{KINDS[of].plural}.slicer.io" for of in kept}
 
     def _take_along(self, kind: str, name: str) -> None:
         """What a deletion deletes as well: pods, the content of a namespace, the objects of a definition."""

@@ -214,6 +214,46 @@ def test_uninstall_while_in_use_is_refused(cluster: FakeCluster) -> None:
     assert cluster.kinds() == before
 
 
+def of_hub(connected: str) -> dict[str, object]:
+    """Status of a SliceCluster."""
+    return {"conditions": [{"type": "Connected", "status": connected}]}
+
+
+def test_a_hub_goes_after_its_members(cluster: FakeCluster) -> None:
+    """In the documented order no force is needed: a member that was uninstalled is still declared, and in no way."""
+    install(cluster)
+    cluster.put("SliceCluster", "a", status=of_hub("True"))
+    cluster.put("SliceCluster", "b", status=of_hub("False"))
+    cluster.put("Slice", "red", status={"clusters": [{"name": "b", "attachments": 0}]})
+
+    uninstall(cluster)
+
+    assert "Namespace slicer-system" not in cluster.kinds()
+
+
+@pytest.mark.parametrize(("status", "name"), [
+    (of_hub("True"), "cluster b"),
+    ({}, "cluster b"),
+    (of_hub("False"), r"cluster b \(cut off, with 3 attached pods\)"),
+])  # fmt: skip
+def test_a_hub_that_members_depend_on_stays(cluster: FakeCluster, status: dict[str, object], name: str) -> None:
+    """One that is connected, of which nothing is known, or that is cut off with attached pods is named, with cures."""
+    install(cluster)
+    cluster.put("SliceCluster", "b", status=status)
+    parts = [[{"name": "b", "attachments": 1}], [{"name": "a"}, {"name": "b", "attachments": 2}]]
+    for slice_name, clusters in zip(("red", "blue"), parts, strict=True):
+        cluster.put("Slice", slice_name, status={"clusters": clusters} if status == of_hub("False") else {})
+    before = cluster.kinds()
+
+    with pytest.raises(ConflictError, match=rf"in use by {name}\n") as error:
+        uninstall(cluster)
+
+    assert "slicectl uninstall --context" in cures(error)
+    assert "kubectl --context a annotate slicecluster NAME slicer.io/force-delete=true" in cures(error)
+    assert "get attachments" not in cures(error)
+    assert cluster.kinds() == before
+
+
 def test_uninstall_by_force(cluster: FakeCluster) -> None:
     """With force the pods stay, without our annotation."""
     install(cluster)
@@ -247,6 +287,20 @@ def test_uninstall_without_a_controller(cluster: FakeCluster, monkeypatch: pytes
     uninstall(cluster)
 
     assert "Slice red" not in cluster.kinds()
+
+
+def test_others_finalizers_are_theirs(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a controller our finalizer alone is taken off; whoever holds the object still is named."""
+    monkeypatch.setattr(uninstalling, "GIVING_UP_S", 0.01)
+    install(cluster)
+    cluster.put("Slice", "red", finalizers=["slicer.io/finalizer", "backup.example.org/copy"])
+    said: list[str] = []
+
+    with pytest.raises(WaitTimeoutError, match=r"CustomResourceDefinition slices\.slicer\.io"):
+        uninstalling.uninstall(cluster, HUB, force=False, timeout_s=0.05, say=said.append)
+
+    assert cluster.get("Slice", "red")["metadata"]["finalizers"] == ["backup.example.org/copy"]
+    assert "Slice red waits for whoever put backup.example.org/copy on it" in said
 
 
 def test_a_node_that_does_not_answer(cluster: FakeCluster) -> None:
