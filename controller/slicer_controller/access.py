@@ -28,7 +28,7 @@ from slicer.model.attachments import (
     PingResult,
     TunnelHealth,
 )
-from slicer.model.clusters import Cluster, Gateway, Node, NodeBlocks
+from slicer.model.clusters import Cluster, Gateway, Node, NodeBlocks, Resolvers
 from slicer.model.documents import Document, key_of
 from slicer.model.errors import ConflictError, DeniedError, InvalidError, StaleError, UnauthenticatedError
 from slicer.model.names import check_label, check_range, check_subdomain
@@ -50,7 +50,7 @@ _AGENT_KINDS = (
     AddressYield,
     PingResult,
 )
-_MEMBER_KINDS = (*_AGENT_KINDS, Gateway, NodeBlocks, EndpointSet, AddressGrant)
+_MEMBER_KINDS = (*_AGENT_KINDS, Gateway, NodeBlocks, EndpointSet, AddressGrant, Resolvers)
 
 
 _REVOKED = "revoked/"

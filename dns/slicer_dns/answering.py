@@ -145,7 +145,12 @@ class Desk:
     def _kind(self, host: str) -> tuple[bool, frozenset[str]]:
         """Whether a resolver's word on its askers is taken from `host`, and the slices of `host` itself."""
         address = ipaddress.ip_address(host.partition("%")[0])
-        return any(address in prefix for prefix in self._trusted), self._slices_of(address)
+        return self._is_trusted(address), self._slices_of(address)
+
+    def _is_trusted(self, address: Address) -> bool:
+        """The cluster's DNS as its member knows it now, or what the command line says."""
+        known = self.zones.snapshot.resolvers if self.zones.snapshot else ()
+        return address in known or any(address in prefix for prefix in self._trusted)
 
     def _slices_of(self, address: Address) -> frozenset[str]:
         return self.zones.snapshot.slices_of(address) if self.zones.snapshot else NOBODY

@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add_join_arguments(parser)
     add("--view-file", type=Path, metavar="FILE", help="serve this saved zone view instead; SIGHUP reads it again")
     add("--trust-ecs", action="append", default=[], metavar="PREFIX",
-        help="resolvers whose EDNS client subnet names the asker (loopback always); repeatable, commas")  # fmt: skip
+        help="more resolvers whose EDNS client subnet names the asker (loopback: always); with commas")  # fmt: skip
     add("--processes", type=int, default=1, metavar="N", help="processes that answer UDP (default 1)")
     add("--metrics-listen", metavar="IP:PORT", help="HTTP: /metrics, /healthz, /readyz")
     add("--log-level", choices=("debug", "info", "warning", "error"), default="info")

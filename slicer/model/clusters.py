@@ -27,6 +27,15 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resolvers:
+    """Where the pods of a cluster's own DNS ask from now: whom they name as the asker is believed, and nobody else."""
+
+    cluster: str
+    addresses: tuple[Address, ...]
+    """Sorted by family and address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterBlocks:
     """The parts of a slice's prefixes that one cluster hands out (allocated by the hub, grown on demand)."""
 

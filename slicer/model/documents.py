@@ -25,6 +25,7 @@ Nothing here is merged: one key has one author.
 | demand | slice, cluster, node or `-`, version | AddressDemand | agent, member |
 | wish | slice, cluster, node or `-`, namespace, pod | AddressWish | agent, member |
 | grant | slice, cluster, namespace, pod | AddressGrant | member |
+| resolvers | cluster | Resolvers | member |
 | yield | slice, cluster, node | AddressYield | agent |
 | pingresult | cluster, id | PingResult | agent |
 """
@@ -47,7 +48,7 @@ from slicer.model.attachments import (
     PingResult,
     TunnelHealth,
 )
-from slicer.model.clusters import Cluster, ClusterBlocks, Drain, Gateway, Node, NodeBlocks, RotationState
+from slicer.model.clusters import Cluster, ClusterBlocks, Drain, Gateway, Node, NodeBlocks, Resolvers, RotationState
 from slicer.model.errors import InvalidError
 from slicer.model.slices import Export, Membership, SliceState
 
@@ -72,6 +73,7 @@ Document = (
     | AddressDemand
     | AddressWish
     | AddressGrant
+    | Resolvers
     | AddressYield
     | PingResult
 )
@@ -98,6 +100,7 @@ KINDS: Mapping[str, type[Document]] = {
     "demand": AddressDemand,
     "wish": AddressWish,
     "grant": AddressGrant,
+    "resolvers": Resolvers,
     "yield": AddressYield,
     "pingresult": PingResult,
 }
@@ -160,6 +163,8 @@ def _parts(value: Document) -> tuple[object, ...]:
             return (value.slice, value.cluster, value.node or "-", value.namespace, value.pod)
         case AddressGrant():
             return (value.slice, value.cluster, value.namespace, value.pod)
+        case Resolvers():
+            return (value.cluster,)
         case PingResult():
             return (value.cluster, value.id)
 

@@ -18,7 +18,7 @@ from slicer.model.attachments import (
     LostCluster,
     Ping,
 )
-from slicer.model.clusters import Cluster, ClusterBlocks, Drain, Gateway, Node, NodeBlocks, RotationState
+from slicer.model.clusters import Cluster, ClusterBlocks, Drain, Gateway, Node, NodeBlocks, Resolvers, RotationState
 from slicer.model.documents import Document, Documents, of_kind
 from slicer.model.slices import Export, Membership, SliceState
 
@@ -159,7 +159,7 @@ def _for_zone(value: Document, scope: Scope) -> bool:
             return value.spec.name in scope.slices
         case Export() | EndpointSet():
             return value.slice in scope.slices
-        case Attachment() | Gateway() | LostCluster():
+        case Attachment() | Gateway() | LostCluster() | Resolvers():
             return value.cluster == scope.cluster
         case _:
             return False

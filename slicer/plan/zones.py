@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from slicer.model.attachments import Attachment, AttachmentState, Endpoint, EndpointSet, LostCluster
-from slicer.model.clusters import Gateway
+from slicer.model.clusters import Gateway, Resolvers
 from slicer.model.documents import Documents, of_kind
 from slicer.model.errors import InvalidError
 from slicer.model.names import Address, Prefix, check_label
@@ -85,6 +85,8 @@ class ZoneSnapshot:
     zones: Mapping[str, SliceZone] = field(default_factory=dict)
     askers: Mapping[Address, frozenset[str]] = field(default_factory=dict)
     """Address of a pod of the own cluster → the slices it is attached to."""
+    resolvers: frozenset[Address] = frozenset()
+    """Addresses of the own cluster's DNS, which says for whom it asks."""
 
     def slices_of(self, asker: Address) -> frozenset[str]:
         """The slices whose names `asker` may see; NOBODY for an address that no attached pod holds."""
@@ -107,7 +109,8 @@ class ZonePlanner:
         found = _sources(documents, own_clusters)
         self._known = {name: (sources, self._zone(name, sources)) for name, sources in found.items()}
         zones = {name: zone for name, (_, zone) in self._known.items()}
-        return ZoneSnapshot(zones=zones, askers=_plan_askers(attached, zones))
+        resolvers = frozenset(address for one in of_kind(documents, Resolvers) for address in one.addresses)
+        return ZoneSnapshot(zones=zones, askers=_plan_askers(attached, zones), resolvers=resolvers)
 
     def _zone(self, name: str, sources: _Sources) -> SliceZone:
         if name in self._known:

@@ -28,6 +28,7 @@ from slicer_controller.kube.nodes import NODES, Nodes, slim_node
 from slicer_controller.kube.objects import Objects
 from slicer_controller.kube.pods import slim_namespace, slim_pod
 from slicer_controller.kube.records import durability
+from slicer_controller.kube.resolvers import ClusterDns
 from slicer_controller.kube.reviews import Reviewer
 from slicer_controller.kube.statuses import Statuses
 from slicer_controller.kube.store import KubernetesStore, Rules
@@ -75,6 +76,7 @@ class KubernetesPlatform:
         self._networks = Networks(self._api, self._objects, clock)
         self._annotated: Annotated | None = None
         self._nodes: Nodes | None = None
+        self._dns: ClusterDns | None = None
         self._declared: Declared | None = None
         self._statuses: Statuses | None = None
         self._done_at_s: dict[str, float] = {}
@@ -130,6 +132,7 @@ class KubernetesPlatform:
         self._statuses = Statuses(context, self._api, self._objects, self._declared)
         if "member" in self._setting.roles:
             self._nodes = Nodes(context, self._objects)
+            self._dns = ClusterDns(context, self._objects)
             self._annotated = Annotated(context, self._api, self._objects, self._networks)
         self._objects.on_change(wake)
         self._watcher.start()
@@ -146,6 +149,8 @@ class KubernetesPlatform:
             parts += [self._annotated.reconcile, self._annotated.wish, self._annotated.provide]
         if self._nodes is not None:
             parts.append(self._nodes.reconcile)
+        if self._dns is not None:
+            parts.append(self._dns.reconcile)
         return tuple(parts)
 
     def telling(self) -> tuple[Part, ...]:

@@ -39,6 +39,9 @@ CONNECTED = "slicer.io/connected"
 """Readiness gate: true once the pod is attached everywhere and packets pass from its node."""
 GATE = "slicer.io/readiness-gate"
 """Annotation `"true"`: the webhook adds that gate."""
+_SYSTEM, _DNS_LABEL = "kube-system", "k8s-app"
+_DNS = frozenset({"kube-dns", "node-local-dns"})
+"""Labels of cluster DNS: kubeadm's, and the distributions' after it, for CoreDNS; NodeLocal DNSCache's own."""
 _FINISHED = frozenset({"Succeeded", "Failed"})
 Json = dict[str, Any]
 Path = tuple[str, str, str]
@@ -59,7 +62,8 @@ def slim_pod(pod: Json) -> Json | None:
     annotations = pod["metadata"].get("annotations") or {}
     ours = {key: annotations[key] for key in (SLICES, NETWORKS, ATTACHMENTS) if key in annotations}
     gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or []]
-    if SLICES not in ours and NETWORK_PREFIX not in ours.get(NETWORKS, "") and ATTACHMENTS not in ours:
+    resolver = resolver_addresses(pod)
+    if not resolver and not (SLICES in ours or NETWORK_PREFIX in ours.get(NETWORKS, "") or ATTACHMENTS in ours):
         return None
     kept = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp")
     metadata = {key: pod["metadata"][key] for key in kept if key in pod["metadata"]}
@@ -70,7 +74,16 @@ def slim_pod(pod: Json) -> Json | None:
         "metadata": {**metadata, "annotations": ours},
         "spec": {"nodeName": pod["spec"].get("nodeName", ""), "gated": CONNECTED in gates},
         "status": {"phase": pod.get("status", {}).get("phase", ""), "conditions": conditions},
+        **({"resolver": resolver} if resolver else {}),
     }
+
+
+def resolver_addresses(pod: Json) -> list[str]:
+    """The pod's addresses if it is of the cluster's own DNS; with the node's network those are the node's."""
+    metadata = pod["metadata"]
+    if metadata.get("namespace") != _SYSTEM or (metadata.get("labels") or {}).get(_DNS_LABEL) not in _DNS:
+        return []
+    return [one["ip"] for one in pod.get("status", {}).get("podIPs") or []]
 
 
 def slim_namespace(namespace: Json) -> Json | None:

@@ -36,7 +36,7 @@ class Durability(Enum):
 NOW = frozenset(
     {"slice", "cluster", "block", "membership", "export", "drain", "rotation", "nodeblock", "gateway", "grant"}
 )
-SOON = frozenset({"node", "attachment", "endpoints", "lost", "demand", "wish", "yield"})
+SOON = frozenset({"node", "attachment", "endpoints", "lost", "demand", "wish", "yield", "resolvers"})
 NEVER = frozenset({"path", "tunnel", "ping", "pingresult", "source"})
 """`source` marks whose whole report is in memory: after a restart every source sends its whole report again.
 

@@ -59,7 +59,7 @@ def install(
     ] = None,
     resolver: Annotated[
         list[str] | None,
-        typer.Option(metavar="PREFIX", help="Where the cluster's DNS asks from; the nodes' pod ranges if not given."),
+        typer.Option(metavar="PREFIX", help="Where else the cluster's DNS asks from, if not from pods in kube-system."),
     ] = None,
     cluster_dns: Annotated[
         bool | None,

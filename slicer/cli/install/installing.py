@@ -73,8 +73,7 @@ def learn(cluster: Cluster, wish: Wish) -> Wish:
     """The wish with what the cluster itself says: its ranges."""
     nodes, services = cluster.list("Node"), cluster.list("ServiceCIDR")
     dns = cluster.list("Service", "kube-system", "k8s-app=kube-dns")
-    cidrs = wish.cidrs or plan.cidrs_of(nodes, services, dns)
-    return replace(wish, cidrs=cidrs, resolvers=wish.resolvers or plan.pod_ranges(nodes))
+    return replace(wish, cidrs=wish.cidrs or plan.cidrs_of(nodes, services, dns))
 
 
 def reach(cluster: Cluster, wish: Wish, given: str | None, timeout_s: float) -> Wish:

@@ -91,11 +91,6 @@ def cidrs_of(nodes: Sequence[Object], service_cidrs: Sequence[Object], dns: Sequ
     return tuple(sorted(found))
 
 
-def pod_ranges(nodes: Sequence[Object]) -> tuple[str, ...]:
-    """Where the cluster's resolvers ask from, as far as the nodes tell: they are pods."""
-    return tuple(sorted({cidr for node in nodes for cidr in node.get("spec", {}).get("podCIDRs", ())}))
-
-
 def addresses(node: Object, kind: str) -> list[str]:
     """The node's addresses of a kind (InternalIP, ExternalIP)."""
     return [one["address"] for one in node.get("status", {}).get("addresses", ()) if one["type"] == kind]

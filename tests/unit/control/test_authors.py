@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
+from slicer.model.clusters import Resolvers
 from slicer.model.errors import DeniedError
 from slicer.model.slices import Membership
 from slicer_controller.access import Peer, check_report
@@ -26,3 +29,14 @@ def test_a_member_takes_no_name_that_is_a_users_or_another_clusters(name: str) -
     """Otherwise its report would overwrite the membership that is there."""
     with pytest.raises(DeniedError, match="may not report membership"):
         check_report(A, {f"membership/{name}": declared(name)})
+
+
+def test_nobody_but_the_member_says_where_cluster_dns_is() -> None:
+    """No node, no name server, and no other cluster can make itself a trusted resolver."""
+    value = Resolvers(cluster="a", addresses=(ip_address("10.244.0.5"),))
+    check_report(A, {"resolvers/a": value})
+
+    for peer in (("node", "a", "n1"), ("dns", "a", "d1"), ("cluster", "b", "b")):
+        kind, cluster, name = peer
+        with pytest.raises(DeniedError, match="may not report resolvers/a"):
+            check_report(Peer(kind=kind, cluster=cluster, name=name), {"resolvers/a": value})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slicer.model.attachments import Attachment, AttachmentState, EndpointSet, LostCluster, Ping
-from slicer.model.clusters import Cluster, ClusterBlocks, Gateway, Node, NodeBlocks
+from slicer.model.clusters import Cluster, ClusterBlocks, Gateway, Node, NodeBlocks, Resolvers
 from slicer.model.documents import Document, key_of
 from slicer.model.slices import Export, Membership, Slice, SliceState
 from slicer.plan.views import cluster_view, clusters_of, node_view, plan_endpoints, zone_view
@@ -100,14 +100,16 @@ def test_a_node_sees_its_own_clusters_nodes_and_remote_gateways() -> None:
 
 
 def test_a_name_server_sees_names_and_its_own_clusters_pods() -> None:
-    """A DNS server of a: slices, exports, endpoints of all clusters; pods, gateways and what these lost of a only."""
-    lost = [LostCluster(cluster=c, node="n1", tunnel_set=0, remote_cluster="x") for c in ("a", "b")]
-    assert keys(zone_view(everything() | {key_of(one): one for one in lost}, "a")) == {
+    """A DNS server of a: slices, exports, endpoints of all clusters; pods, gateways, lost ones, resolvers of a."""
+    more: list[Document] = [Resolvers(cluster=c, addresses=()) for c in ("a", "b")]
+    more += [LostCluster(cluster=c, node="n1", tunnel_set=0, remote_cluster="x") for c in ("a", "b")]
+    assert keys(zone_view(everything() | {key_of(one): one for one in more}, "a")) == {
         "attachment": ["a/n1/c-web-red/net1"],
         "endpoints": ["red/shop/web/a", "red/shop/web/b"],
         "export": ["red/shop/web"],
         "gateway": ["a/0/0"],
         "lost": ["a/n1/0/x"],
+        "resolvers": ["a"],
         "slice": ["red"],
     }
 

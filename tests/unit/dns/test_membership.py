@@ -10,6 +10,7 @@ import dns.rcode
 import pytest
 
 from slicer.model.attachments import AttachmentState
+from slicer.model.clusters import Resolvers
 from slicer_dns.answering import Counts, Desk
 from slicer_dns.lookup import Zones
 from tests.unit.dns.world import BLUE, BOTH, NOBODY, RED, ask, attachment, desk, lines, world
@@ -116,6 +117,23 @@ def test_trusted_resolvers_ask_for_others(option: dns.edns.ECSOption, rcode: str
 
     assert dns.rcode.to_text(answer.rcode()) == rcode
     assert answer.options[0].scopelen == option.srclen
+
+
+def test_the_clusters_own_dns_asks_for_others() -> None:
+    """Only from the addresses that the view has now: not from its neighbours, and no more when they are gone."""
+    name, option = "web.shop.svc.red.slice.local.", dns.edns.ECSOption(RED, 32)
+    known = Resolvers(cluster="a", addresses=(ipaddress.ip_address("10.244.0.5"), ipaddress.ip_address("fd00::5")))
+    codes = {
+        asker: dns.rcode.to_text(ask(desk([*world(), *values]), name, asker=asker, options=[option]).rcode())
+        for values, asker in (
+            ([known], "10.244.0.5"),
+            ([known], "fd00::5"),
+            ([known], "10.244.0.6"),
+            ([], "10.244.9.9"),
+        )
+    }
+
+    assert codes == {"10.244.0.5": "NOERROR", "fd00::5": "NOERROR", "10.244.0.6": "NXDOMAIN", "10.244.9.9": "NXDOMAIN"}
 
 
 def test_trusted_member_with_an_option_speaks_for_the_option_only() -> None:

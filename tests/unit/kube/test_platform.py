@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from slicer.model.clusters import Resolvers
 from slicer.model.errors import DeniedError, SlicerError, UnavailableError
 from slicer_controller.kube import platform as platform_module
 from slicer_controller.kube.annotated import NAMESPACES, PODS
@@ -16,6 +18,7 @@ from slicer_controller.kube.platform import KubernetesPlatform, Setting
 from slicer_controller.kube.pods import slim_pod
 from tests.contract.conftest import node
 from tests.unit.kube.conftest import World
+from tests.unit.kube.test_pods import dns_pod
 
 NETWORK = "/apis/k8s.cni.cncf.io/v1/namespaces/shop/network-attachment-definitions/slicer-red"
 
@@ -120,3 +123,12 @@ def test_nothing_is_taken_in_without_the_lease(platform: Any) -> None:
     assert "the lease is not held" in error.message
     assert world.api.writes == before
     assert "membership/k8s-pod.a.u-1.red" not in world.state.documents
+
+
+def test_the_loop_says_where_cluster_dns_is(platform: Any) -> None:
+    """The name servers' view follows the DNS pods."""
+    world = see(platform)
+    world.objects.learn(PODS, slim_pod(dns_pod("coredns-1", "10.244.0.5")))
+    work(platform.intake())
+
+    assert world.state.documents["resolvers/a"] == Resolvers(cluster="a", addresses=(ip_address("10.244.0.5"),))

@@ -203,3 +203,30 @@ def test_the_webhook_refuses_what_may_not_be(slice_: Json, words: str) -> None:
     assert answer["status"]["code"] == 403
     assert answer["status"]["message"] == f"pod shop/web-0 {words}" or answer["status"]["message"].endswith(words)
     assert made == []
+
+
+def dns_pod(
+    name: str, *addresses: str, phase: str = "Running", namespace: str = "kube-system", app: str = "kube-dns"
+) -> Json:
+    """A pod that looks like cluster DNS."""
+    made = pod(phase=phase)
+    made["metadata"] |= {"name": name, "namespace": namespace, "uid": name, "labels": {"k8s-app": app}}
+    made["status"]["podIPs"] = [{"ip": address} for address in addresses]
+    return made
+
+
+@pytest.mark.parametrize("app", ["kube-dns", "node-local-dns"])
+def test_pods_of_cluster_dns_are_remembered(app: str) -> None:
+    """By their labels, for their addresses; they ask for nothing."""
+    found = slim_pod(dns_pod("c", "10.244.0.5", "fd00::5", app=app))
+
+    assert found is not None
+    assert found["resolver"] == ["10.244.0.5", "fd00::5"]
+    assert slices_of(found) == set()
+    assert live_memberships(found, "a") == []
+
+
+@pytest.mark.parametrize("other", [{"namespace": "shop"}, {"namespace": "kube-system2"}, {"app": "metrics-server"}])
+def test_no_other_pod_is_cluster_dns(other: dict[str, str]) -> None:
+    """The label counts in kube-system alone: in other namespaces anybody may put it on a pod."""
+    assert slim_pod(dns_pod("c", "10.244.0.5", **other)) is None

@@ -21,7 +21,17 @@ from slicer.model.attachments import (
     PingResult,
     TunnelHealth,
 )
-from slicer.model.clusters import Cluster, ClusterBlocks, Drain, Gateway, Node, NodeBlocks, Rotation, RotationState
+from slicer.model.clusters import (
+    Cluster,
+    ClusterBlocks,
+    Drain,
+    Gateway,
+    Node,
+    NodeBlocks,
+    Resolvers,
+    Rotation,
+    RotationState,
+)
 from slicer.model.errors import InvalidError
 from slicer.model.slices import Export, Membership, Slice, SliceState
 
@@ -61,6 +71,7 @@ EXAMPLES = {
     "demand/red/a/-/4": AddressDemand(slice="red", cluster="a", version=4, blocks_held=1),
     "wish/red/a/-/ns/x": AddressWish(slice="red", cluster="a", namespace="ns", pod="x", addresses=()),
     "grant/red/a/ns/x": AddressGrant(slice="red", cluster="a", namespace="ns", pod="x", addresses=()),
+    "resolvers/a": Resolvers(cluster="a", addresses=(ip_address("192.0.2.53"),)),
     "yield/red/a/n1": AddressYield(slice="red", cluster="a", node="n1", addresses=()),
     "pingresult/a/p1": PingResult(id="p1", cluster="a", node="n1", sent=3, received=3),
 }
