@@ -48,9 +48,11 @@ def install(
         str | None, typer.Option(metavar="ADDRESS", help="How other clusters reach the hub: address or URL.")
     ] = None,
     hub_service: Annotated[
-        str, typer.Option(metavar="|".join(plan.SERVICES), help="What makes the hub reachable.")
-    ] = "node-port",
-    hub_port: Annotated[int, typer.Option(metavar="PORT", help="With node-port: of every node.")] = 30443,
+        str, typer.Option(metavar="|".join(plan.SERVICES), help="What makes the hub reachable; node-port at first.")
+    ] = "",
+    hub_port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="With node-port: of every node; 30443 at first.")
+    ] = None,
     platform: Annotated[
         str, typer.Option(metavar="|".join(plan.PLATFORMS), help="Where plugins lie elsewhere than usual.")
     ] = "",
@@ -101,12 +103,16 @@ def install(
     given["cidrs"] = tuple(str(parse_prefix("--cidr", text)) for text in cidr or ())
     given["resolvers"] = tuple(str(parse_prefix("--resolver", text)) for text in resolver or ())
     wish = replace(wish, cluster_dns=wish.cluster_dns if cluster_dns is None else cluster_dns)
+    port = wish.port if hub_port is None else check_range("--hub-port", hub_port, 1, 65535)
+    _check_hub_options(wish, hub_service, hub_address, port)
+    given["service"], given["port"] = hub_service, port
     wish = replace(wish, tag=tag, **{key: value for key, value in given.items() if value})
     wish = installing.learn(target, wish)
     seconds = parse_seconds("--timeout", timeout)
-    if hub:
-        wish = replace(wish, service=hub_service, port=check_range("--hub-port", hub_port, 1, 65535))
-        wish = installing.reach(target, wish, hub_address, seconds)
+    if wish.hub and installing.is_reached_anew(old, wish, hub_address):
+        if wish.service == "load-balancer" and hub_address is None and not dry_run:
+            installing.make_balancer(target, wish, seconds)
+        wish = installing.reach(target, wish, hub_address)
     if dry_run:
         _print(wish)
         return
@@ -135,12 +141,18 @@ def uninstall(
 def _check_options(*, service: str, platform: str, output: str) -> None:
     """Refuse words that are none of ours."""
     for option, given, known in (
-        ("--hub-service", service, plan.SERVICES),
+        ("--hub-service", service, ("", *plan.SERVICES)),
         ("--platform", platform, ("", *plan.PLATFORMS)),
         ("--output", output, ("", "token", "json")),
     ):
         if given not in known:
             raise InvalidError(f"{option} {given!r} is not {' or '.join(filter(None, known))}")
+
+
+def _check_hub_options(wish: Wish, service: str, address: str | None, port: int) -> None:
+    """Refuse for a member what says how a hub is reached."""
+    if not wish.hub and (service or address or port != wish.port):
+        raise InvalidError(f"--hub-service, --hub-address and --hub-port are for a hub; {wish.cluster!r} is a member")
 
 
 def _check_role(target: Cluster, old: Wish | None, name: str, *, hub: bool, join: str | None) -> None:

@@ -73,11 +73,17 @@ def learn(cluster: Cluster, wish: Wish) -> Wish:
     """The wish with what the cluster itself says: its ranges."""
     nodes, services = cluster.list("Node"), cluster.list("ServiceCIDR")
     dns = cluster.list("Service", "kube-system", "k8s-app=kube-dns")
-    return replace(wish, cidrs=wish.cidrs or plan.cidrs_of(nodes, services, dns))
+    return replace(wish, found_cidrs=plan.cidrs_of(nodes, services, dns))
 
 
-def reach(cluster: Cluster, wish: Wish, given: str | None, timeout_s: float) -> Wish:
-    """The wish of a hub, with the URL at which other clusters reach it."""
+def is_reached_anew(old: Wish | None, wish: Wish, given: str | None) -> bool:
+    """Whether the hub's URL has to be found: one that was told to members stays while nothing else is asked for."""
+    ways = [(one.service, one.port if one.service == "node-port" else None) for one in (old, wish) if one]
+    return old is None or given is not None or ways[0] != ways[1]
+
+
+def reach(cluster: Cluster, wish: Wish, given: str | None) -> Wish:
+    """The wish of a hub, with the URL at which other clusters reach it. Only looks; NotFoundError if there is none."""
     if given is not None:
         port = plan.HUB_PORT if wish.service != "node-port" else wish.port
         return replace(wish, advertise=given if "://" in given else plan.url(given, port))
@@ -88,11 +94,15 @@ def reach(cluster: Cluster, wish: Wish, given: str | None, timeout_s: float) -> 
         return replace(wish, advertise=plan.url(address, wish.port))
     if wish.service == "none":
         raise cured(InvalidError("--hub-service none needs to know how the hub is reached"), "--hub-address ADDRESS")
-    return replace(wish, advertise=plan.url(_balancer(cluster, wish, timeout_s), plan.HUB_PORT))
+    address = plan.balancer_address(cluster.get("Service", "slicer-hub", NAMESPACE))
+    if address is None:
+        error = NotFoundError(f"Service slicer-hub of cluster {cluster.name} has no address yet")
+        raise cured(error, "--hub-address ADDRESS; what is no dry run makes the Service and waits")
+    return replace(wish, advertise=plan.url(address, plan.HUB_PORT))
 
 
-def _balancer(cluster: Cluster, wish: Wish, timeout_s: float) -> str:
-    """The address that the cloud gives to Service slicer-hub: made before the rest, which is told the address."""
+def make_balancer(cluster: Cluster, wish: Wish, timeout_s: float) -> None:
+    """Make Service slicer-hub before the rest, which is told its address, and wait until the cloud has given one."""
     objects = plan.render(wish)
     for found in objects:
         if (found["kind"], found["metadata"]["name"]) in {("Namespace", NAMESPACE), ("Service", "slicer-hub")}:
@@ -104,9 +114,6 @@ def _balancer(cluster: Cluster, wish: Wish, timeout_s: float) -> str:
 
     cure = "has this cluster load balancers? else: --hub-service node-port, or --hub-address ADDRESS"
     wait(steps, timeout_s, f"Service slicer-hub of cluster {cluster.name}", cure)
-    address = plan.balancer_address(cluster.get("Service", "slicer-hub", NAMESPACE))
-    assert address is not None
-    return address
 
 
 def apply(cluster: Cluster, wish: Wish, token: str | None, timeout_s: float, say: Say) -> None:

@@ -21,6 +21,8 @@ JOIN_SECRET, STATE_SECRET, CA_MAP = "slicer-join", "slicer-controller-state", "s
 PLATFORMS = ("gke", "openshift")
 INSTALLATION = "slicer.io/installation"
 """Annotation of ConfigMap slicer: what this installation was given."""
+FOUND = "found_cidrs"
+"""Field of a wish that is not remembered."""
 SERVICES = ("node-port", "load-balancer", "none")
 
 
@@ -39,8 +41,12 @@ class Wish:
     tag: str = ""
     """Of the images; empty: this version's."""
     cidrs: tuple[str, ...] = ()
+    """The cluster's own ranges; empty: those that are found."""
+    found_cidrs: tuple[str, ...] = ()
+    """What the cluster says that its ranges are: looked up by each installation, so never remembered."""
     resolvers: tuple[str, ...] = ()
     advertise: str = INSIDE
+    """Of a hub the URL that join tokens hold: once found out or given it stays, because members dial it."""
     cluster_dns: bool = True
     """Whether the cluster's own DNS is told of the slices' zone."""
     agent_flags: tuple[str, ...] = ()
@@ -166,7 +172,7 @@ def trouble(pods: Sequence[Object]) -> str:
 
 def remember(wish: Wish) -> str:
     """The wish as text, kept with the installation: an upgrade begins with it."""
-    return json.dumps(asdict(wish), sort_keys=True)
+    return json.dumps({key: value for key, value in asdict(wish).items() if key != FOUND}, sort_keys=True)
 
 
 def recall(text: str) -> Wish:
@@ -174,7 +180,7 @@ def recall(text: str) -> Wish:
     known = {field.name for field in fields(Wish)}
     values: dict[str, Any] = {}
     for key, value in json.loads(text).items():
-        if key in known:
+        if key in known - {FOUND}:
             values[key] = tuple(value) if isinstance(value, list) else value
     return Wish(**values)
 
@@ -187,7 +193,8 @@ def _components(wish: Wish) -> list[str]:
 
 
 def _patches(wish: Wish) -> list[Patch]:
-    values = {"cluster": wish.cluster, "advertise": wish.advertise, "cidrs": ",".join(wish.cidrs)}
+    cidrs = wish.cidrs or wish.found_cidrs
+    values = {"cluster": wish.cluster, "advertise": wish.advertise, "cidrs": ",".join(cidrs)}
     values["resolvers"] = ",".join(wish.resolvers)
     settings: list[dict[str, Any]] = [
         {"op": "replace", "path": f"/data/{key}", "value": value} for key, value in values.items()

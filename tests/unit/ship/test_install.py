@@ -126,27 +126,55 @@ def test_an_installation_by_others_is_left_to_them(cluster: FakeCluster) -> None
 
 def test_ranges_are_learned(cluster: FakeCluster) -> None:
     """The cluster's own ranges: of pods, of Services as far as they are told, of nodes. Given ones are kept."""
-    assert installing.learn(cluster, Wish(cluster="a")).cidrs == ("10.244.0.0/24", "10.96.0.10/32", "192.0.2.11/32")
+    assert installing.learn(cluster, Wish(cluster="a")).found_cidrs == (
+        "10.244.0.0/24",
+        "10.96.0.10/32",
+        "192.0.2.11/32",
+    )
 
     cluster.put("ServiceCIDR", "kubernetes", spec={"cidrs": ["10.96.0.0/16"]})
 
-    assert installing.learn(cluster, Wish(cluster="a")).cidrs == ("10.244.0.0/24", "10.96.0.0/16", "192.0.2.11/32")
+    assert installing.learn(cluster, Wish(cluster="a")).found_cidrs == (
+        "10.244.0.0/24",
+        "10.96.0.0/16",
+        "192.0.2.11/32",
+    )
     assert installing.learn(cluster, HUB).cidrs == HUB.cidrs
+
+
+def cidrs_told(cluster: FakeCluster) -> str:
+    """What the controller is told of the cluster's ranges."""
+    return str(cluster.get("ConfigMap", "slicer", "slicer-system")["data"]["cidrs"])
+
+
+@pytest.mark.parametrize(("given", "told"), [
+    ((), "10.244.0.0/24,10.244.1.0/24,10.96.0.10/32,192.0.2.11/32"),
+    (("10.0.0.0/8",), "10.0.0.0/8"),
+])  # fmt: skip
+def test_ranges_are_looked_up_by_each_installation(cluster: FakeCluster, given: tuple[str, ...], told: str) -> None:
+    """An upgrade tells of nodes that came since; only ranges that the user gave are remembered."""
+    install(cluster, installing.learn(cluster, replace(HUB, cidrs=given)))
+    cluster.put("Node", "n2", spec={"podCIDRs": ["10.244.1.0/24"]})
+    again = installing.installed(cluster)
+    assert again.cidrs == given
+    install(cluster, installing.learn(cluster, again))
+
+    assert cidrs_told(cluster) == told
 
 
 def test_how_a_hub_is_reached(cluster: FakeCluster) -> None:
     """By the address that is given; else by that of a node, an outside one where there is any."""
     hub = Wish(cluster="a", hub=True)
 
-    assert installing.reach(cluster, hub, None, 0.05).advertise == "https://192.0.2.11:30443"
-    assert installing.reach(cluster, hub, "hub.example.org", 0.05).advertise == "https://hub.example.org:30443"
-    assert installing.reach(cluster, hub, "https://x:1", 0.05).advertise == "https://x:1"
-    assert installing.reach(cluster, hub, "2001:db8::1", 0.05).advertise == "https://[2001:db8::1]:30443"
+    assert installing.reach(cluster, hub, None).advertise == "https://192.0.2.11:30443"
+    assert installing.reach(cluster, hub, "hub.example.org").advertise == "https://hub.example.org:30443"
+    assert installing.reach(cluster, hub, "https://x:1").advertise == "https://x:1"
+    assert installing.reach(cluster, hub, "2001:db8::1").advertise == "https://[2001:db8::1]:30443"
 
     addresses = [{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "ExternalIP", "address": "203.0.113.9"}]
     cluster.put("Node", "n2", status={"addresses": addresses})
 
-    assert installing.reach(cluster, hub, None, 0.05).advertise == "https://203.0.113.9:30443"
+    assert installing.reach(cluster, hub, None).advertise == "https://203.0.113.9:30443"
 
 
 def test_a_load_balancer_is_waited_for(cluster: FakeCluster) -> None:
@@ -154,15 +182,16 @@ def test_a_load_balancer_is_waited_for(cluster: FakeCluster) -> None:
     hub = Wish(cluster="a", hub=True, service="load-balancer")
 
     with pytest.raises(WaitTimeoutError, match="no address yet") as error:
-        installing.reach(cluster, hub, None, 0.01)
+        installing.make_balancer(cluster, hub, 0.01)
 
     assert "--hub-service node-port" in cures(error)
 
     given = {"loadBalancer": {"ingress": [{"hostname": "lb.example.org"}]}}
     apply = cluster.apply
     cluster.apply = lambda wanted: apply({**wanted, "status": given})  # type: ignore[method-assign]
+    installing.make_balancer(cluster, hub, 0.05)
 
-    assert installing.reach(cluster, hub, None, 0.05).advertise == "https://lb.example.org:7443"
+    assert installing.reach(cluster, hub, None).advertise == "https://lb.example.org:7443"
 
 
 def test_an_upgrade_keeps_the_settings(cluster: FakeCluster) -> None:
