@@ -129,7 +129,7 @@ def _parts(value: Document) -> tuple[object, ...]:
     match value:
         case SliceState(spec=spec):
             return (spec.name,)
-        case Cluster(name=name) | Membership(name=name):
+        case Cluster(name=name) | Membership(name=name) | Resolvers(cluster=name):
             return (name,)
         case ClusterBlocks():
             return (value.slice, value.cluster)
@@ -163,8 +163,6 @@ def _parts(value: Document) -> tuple[object, ...]:
             return (value.slice, value.cluster, value.node or "-", value.namespace, value.pod)
         case AddressGrant():
             return (value.slice, value.cluster, value.namespace, value.pod)
-        case Resolvers():
-            return (value.cluster,)
         case PingResult():
             return (value.cluster, value.id)
 
