@@ -128,7 +128,7 @@ def test_nothing_is_taken_in_without_the_lease(platform: Any) -> None:
 def test_the_loop_says_where_cluster_dns_is(platform: Any) -> None:
     """The name servers' view follows the DNS pods."""
     world = see(platform)
-    world.objects.learn(PODS, slim_pod(dns_pod("coredns-1", "10.244.0.5")))
+    platform._objects.learn(PODS, slim_pod(dns_pod("coredns-1", "10.244.0.5")))
     work(platform.intake())
 
     assert world.state.documents["resolvers/a"] == Resolvers(cluster="a", addresses=(ip_address("10.244.0.5"),))
