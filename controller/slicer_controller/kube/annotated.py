@@ -29,6 +29,7 @@ from slicer_controller.kube.pods import (
     address_wishes,
     attachments_by_pod,
     connected,
+    is_ending,
     is_over,
     live_memberships,
     living_paths,
@@ -121,10 +122,10 @@ class Annotated:
 
     def _asking(self) -> Iterator[Json]:
         for pod in self._objects.all(PODS):
-            if not is_over(pod) and "deletionTimestamp" not in pod["metadata"]:
+            if not is_over(pod) and not is_ending(pod):
                 yield pod
         for namespace in self._objects.all(NAMESPACES):
-            if "deletionTimestamp" not in namespace["metadata"]:
+            if not is_ending(namespace):
                 yield namespace
 
     def _synced(self) -> bool:

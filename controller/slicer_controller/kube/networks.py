@@ -7,6 +7,7 @@ last pod that asked has gone (Multus needs them for no DEL). Only those with our
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Collection
 
 from slicer.model.errors import SlicerError, StaleError, UnavailableError
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 GROUP, VERSION, PLURAL = "k8s.cni.cncf.io", "v1", "network-attachment-definitions"
 LINGER_S = 60.0
 """Between the webhook's answer and the pod's appearance, and between two pods of one Deployment."""
+REFUSED_S = 30.0
+"""After a refusal: in a cluster without Multus there is one for each namespace and slice."""
 Place = tuple[str, str]
 """(namespace, slice)."""
 
@@ -28,12 +31,18 @@ class Networks:
 
     def __init__(self, api: Api, objects: Objects, clock: Callable[[], float]) -> None:
         self._api, self._objects, self._clock = api, objects, clock
+        self._lock = threading.Lock()
+        """Held while a network is found to be there, and while one is removed: none goes that was just promised."""
         self._unused_since_s: dict[Place, float] = {}
+        self._refused: dict[Place, tuple[float, str]] = {}
+        """When and why the API server did not take a network; `reconcile` lets it be for a while."""
 
     def provide(self, namespace: str, slice_: str) -> None:
-        """Make the network if it is not there; may be called by any thread."""
-        if self._objects.get(PLURAL, network_name(slice_), namespace) is not None:
-            return
+        """Make the network if it is not there; may be called by any thread. It is needed from now on, for a while."""
+        with self._lock:
+            self._unused_since_s.pop((namespace, slice_), None)
+            if self._objects.get(PLURAL, network_name(slice_), namespace) is not None:
+                return
         network = render_network(slice_, namespace)
         network["metadata"]["labels"] = {MANAGED_BY: "slicer"}
         try:
@@ -45,21 +54,35 @@ class Networks:
 
     def reconcile(self, needed: Collection[Place]) -> None:
         """Make what is missing, and remove what nobody has needed for a while."""
-        for namespace, slice_ in sorted(needed):
-            try:
-                self.provide(namespace, slice_)
-            except UnavailableError:
-                raise
-            except SlicerError as error:
-                # The namespace is ending, or has a quota: that is no reason not to serve the others.
-                log.debug("network not made", extra={"namespace": namespace, "error": error.message})
+        self._refused = {place: refusal for place, refusal in self._refused.items() if place in needed}
+        for place in sorted(needed):
+            at_s, _ = self._refused.get(place, (float("-inf"), ""))
+            if self._clock() - at_s >= REFUSED_S:
+                self._try(place)
         now = self._clock()
-        ours = self._ours()
-        unused = ours.keys() - set(needed)
-        self._unused_since_s = {place: self._unused_since_s.get(place, now) for place in unused}
-        for place, since_s in self._unused_since_s.items():
-            if now - since_s >= LINGER_S:
-                self._remove(place)
+        unused = self._ours().keys() - set(needed)
+        with self._lock:
+            self._unused_since_s = {place: self._unused_since_s.get(place, now) for place in unused}
+        for place in sorted(unused):
+            with self._lock:
+                if now - self._unused_since_s.get(place, now) >= LINGER_S:
+                    self._remove(place)
+
+    def _try(self, place: Place) -> None:
+        try:
+            self.provide(*place)
+        except UnavailableError:
+            raise
+        except SlicerError as error:
+            # The namespace is ending or has a quota, or Multus is not installed: the others are served all the same.
+            _, before = self._refused.get(place, (0.0, ""))
+            if error.message != before:
+                log.warning(
+                    "network not made", extra={"namespace": place[0], "slice": place[1], "error": error.message}
+                )
+            self._refused[place] = (self._clock(), error.message)
+        else:
+            self._refused.pop(place, None)
 
     def _ours(self) -> dict[Place, str]:
         found = {}

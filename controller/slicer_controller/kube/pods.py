@@ -105,6 +105,11 @@ def is_over(pod: Json) -> bool:
     return pod["status"]["phase"] in _FINISHED
 
 
+def is_ending(object_: Json) -> bool:
+    """Whether the pod or namespace was deleted and is on its way out."""
+    return "deletionTimestamp" in object_["metadata"]
+
+
 def wishes(annotations: Json, namespace: str, who: str) -> list[Wish]:
     """What `slicer.io/slices` asks for; InvalidError if it cannot be read."""
     text = annotations.get(SLICES, "")
@@ -194,7 +199,8 @@ def address_wishes(pod: Json, cluster: str) -> list[AddressWish]:
 
 def needed_networks(pods: Iterable[Json]) -> set[tuple[str, str]]:
     """(namespace, slice) for which a NetworkAttachmentDefinition has to be there."""
-    return {(pod_namespace(pod), slice_) for pod in pods if not is_over(pod) for slice_ in slices_of(pod)}
+    living = (pod for pod in pods if not is_over(pod) and not is_ending(pod))
+    return {(pod_namespace(pod), slice_) for pod in living for slice_ in slices_of(pod)}
 
 
 def render_attachments(attachments: Sequence[Attachment]) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from slicer.model.clusters import Node
-from slicer.model.errors import DeniedError, UnauthenticatedError
+from slicer.model.errors import DeniedError, NotFoundError, UnauthenticatedError
 from slicer_controller.access import Peer
-from slicer_controller.kube.networks import LINGER_S, PLURAL, Networks
+from slicer_controller.kube.networks import LINGER_S, PLURAL, REFUSED_S, Networks
 from slicer_controller.kube.nodes import GONE_S, NODES, Nodes, slim_node
 from slicer_controller.kube.objects import Objects
 from tests.unit.kube.fake_api import FakeApi
@@ -36,6 +36,49 @@ def test_a_network_lives_from_the_first_pod_to_a_while_after_the_last() -> None:
         networks.reconcile(needed)
         assert (api.find(f"{PATH}/slicer-red") is not None) == there, now_s
     assert api.writes == [("create", f"{PATH}/slicer-red"), ("delete", f"{PATH}/slicer-red")]
+
+
+def test_a_network_that_was_just_promised_lives_on() -> None:
+    """The webhook let a pod in a moment before the network's time was over: it stays for that pod to appear."""
+    api, objects, clock = FakeApi(), Objects(), [0.0]
+    networks = Networks(api, objects, lambda: clock[0])
+    networks.provide("shop", "red")
+    networks.reconcile(set())
+
+    clock[0] = LINGER_S - 1
+    networks.provide("shop", "red")
+    for now_s, there in ((LINGER_S, True), (2 * LINGER_S - 1, True), (2 * LINGER_S, False)):
+        clock[0] = now_s
+        networks.reconcile(set())
+        assert (api.find(f"{PATH}/slicer-red") is not None) == there, now_s
+
+
+def test_without_multus_it_is_tried_now_and_then_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The kind is missing: not one request a round for each namespace; a webhook's own try is made and told."""
+    tries: list[str] = []
+
+    class Without(FakeApi):
+        there = False
+
+        def create(self, path: str, body: Any) -> Any:
+            tries.append(path)
+            if not self.there:
+                raise NotFoundError("the server could not find the requested resource")
+            return super().create(path, body)
+
+    api, clock = Without(), [0.0]
+    networks, needed = Networks(api, Objects(), lambda: clock[0]), {("shop", "red"), ("bank", "red")}
+    for now_s, count in ((0.0, 2), (1.0, 2), (REFUSED_S - 1, 2), (REFUSED_S, 4)):
+        clock[0] = now_s
+        networks.reconcile(needed)
+        assert len(tries) == count, now_s
+    assert [record.message for record in caplog.records] == ["network not made"] * 2
+
+    with pytest.raises(NotFoundError):
+        networks.provide("shop", "red")
+    api.there, clock[0] = True, 2 * REFUSED_S
+    networks.reconcile(needed)
+    assert api.find(f"{PATH}/slicer-red") is not None
 
 
 def test_networks_of_others_are_left_alone() -> None:

@@ -113,8 +113,11 @@ def test_fixed_addresses_are_wished_for() -> None:
 
 
 def test_networks_are_needed_by_pods_that_have_not_ended() -> None:
-    """A Job's finished pods hold none."""
-    kept = [slim_pod(pod({NETWORKS: "slicer-red"})), slim_pod(pod({"slicer.io/slices": "blue"}, phase="Succeeded"))]
+    """A Job's finished pods hold none, nor do pods on their way out: Multus needs them for no DEL."""
+    ending = pod({NETWORKS: "slicer-green"})
+    ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:01Z"
+    done = pod({"slicer.io/slices": "blue"}, phase="Succeeded")
+    kept = [slim_pod(one) for one in (pod({NETWORKS: "slicer-red"}), done, ending)]
 
     assert needed_networks([one for one in kept if one]) == {("shop", "red")}
 
