@@ -2,7 +2,7 @@
 
 kopf's part is the streams: list, watch, resume, 410, reconnect. Its handlers here are one line each, nothing is
 stored in the objects (no annotations, no finalizer of kopf's), and it may not give up: while the API server is away
-it tries on. A watch that was cut tells of no removals, so everything is listed again after a cut, and now and then.
+it tries on. A watch that was cut tells of no removals, so that its kind is listed again after a cut, and now and then.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ from slicer_controller.kube.objects import Objects
 
 log = logging.getLogger(__name__)
 RESYNC_S = 300.0
+FIRST_S = 5.0
+"""After the start, if kopf lists nothing at all."""
 RETRY_S = 1.0
 STOP_S = 5.0
 GATHER_S = 0.5
@@ -68,21 +70,25 @@ class Watcher:
     def __init__(self, configuration: Configuration, api: Api, objects: Objects, kinds: Sequence[Watched]) -> None:
         self._configuration, self._api, self._objects, self._kinds = configuration, api, objects, tuple(kinds)
         self._stopping = threading.Event()
-        self._stale = threading.Event()
+        self._lock, self._wake = threading.Lock(), threading.Event()
+        self._stale: set[Watched] = set()
+        """Kinds that are to be listed again."""
+        self._heard: set[Watched] = set()
+        """Kinds of which kopf has listed anything."""
         self._threads = [
             threading.Thread(target=self._watch, name="watch", daemon=True),
             threading.Thread(target=self._resync, name="resync", daemon=True),
         ]
 
     def start(self) -> None:
-        """Follow what changes, beginning with a list of everything."""
+        """Follow what changes since `list_all`."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
         """End both threads."""
         self._stopping.set()
-        self._stale.set()
+        self._wake.set()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(STOP_S)
@@ -90,27 +96,52 @@ class Watcher:
     def list_all(self) -> None:
         """Read every kind whole."""
         for kind in self._kinds:
-            self._objects.expect_list(kind.plural)
-            try:
-                kept = [kind.keep(object_) for object_ in self._api.each(kind.path)]
-            except NotFoundError:
-                if not kind.optional:
-                    raise UnavailableError(f"{kind.path} is not there: are the CRDs installed?") from None
-                kept = []
-            self._objects.replace(kind.plural, [object_ for object_ in kept if object_ is not None])
+            self._list(kind)
+
+    def _list(self, kind: Watched) -> None:
+        self._objects.expect_list(kind.plural)
+        try:
+            kept = [kind.keep(object_) for object_ in self._api.each(kind.path)]
+        except NotFoundError:
+            if not kind.optional:
+                raise UnavailableError(f"{kind.path} is not there: are the CRDs installed?") from None
+            kept = []
+        self._objects.replace(kind.plural, [object_ for object_ in kept if object_ is not None])
 
     def _resync(self) -> None:
-        self._stale.set()
+        """List again what may have lost removals: what was cut, and everything now and then.
+
+        At the start that is what went between `list_all` and kopf's own list; of a kind of which nothing is left kopf
+        tells nothing.
+        """
+        self._wake.wait(FIRST_S)
+        self._stopping.wait(GATHER_S)
+        self._mark(kind for kind in self._kinds if kind not in self._heard)
         while not self._stopping.is_set():
-            self._stale.wait(RESYNC_S)
+            self._list_stale()
+            if not self._wake.wait(RESYNC_S):
+                self._mark(self._kinds)
             self._stopping.wait(GATHER_S)
-            self._stale.clear()
+
+    def _mark(self, kinds: Iterable[Watched]) -> None:
+        with self._lock:
+            self._stale.update(kinds)
+        self._wake.set()
+
+    def _list_stale(self) -> None:
+        with self._lock:
+            self._wake.clear()
+            stale, self._stale = self._stale, set()
+        failed = []
+        for kind in [kind for kind in self._kinds if kind in stale]:
             try:
-                self.list_all()
+                self._list(kind)
             except SlicerError as error:
-                log.warning("not listed", extra={"error": error.message})
-                self._stale.set()
-                self._stopping.wait(RETRY_S)
+                failed.append(kind)
+                log.warning("not listed", extra={"kind": kind.plural, "error": error.message})
+        if failed:
+            self._stopping.wait(RETRY_S)
+            self._mark(failed)
 
     def _watch(self) -> None:
         """kopf's operator ends by itself only when something is very wrong; then it is started again."""
@@ -121,7 +152,7 @@ class Watcher:
                 log.exception("watching failed")
             if not self._stopping.wait(RETRY_S):
                 log.warning("watching again")
-                self._stale.set()
+                self._mark(self._kinds)
 
     async def _operate(self) -> None:
         await kopf.operator(
@@ -152,9 +183,10 @@ class Watcher:
             self._objects.forget(kind.plural, object_)
         else:
             self._objects.learn(kind.plural, kept)
-        if type_ is None and kind.plural in self._objects.synced:
+        if type_ is None:
             # Listed anew: perhaps because the watch was cut, and then removals were missed.
-            self._stale.set()
+            self._heard.add(kind)
+            self._mark((kind,))
 
 
 def connection_info(configuration: Configuration) -> kopf.ConnectionInfo:
