@@ -20,8 +20,8 @@ from typing import IO
 from tools.run import finish, say
 
 LANES = (
-    ("tests/conformance", "tests/netns", "tests/e2e"),
-    ("tests/unit", "tests/contract", "tests/conformance_dns"),
+    ("tests/netns", "tests/e2e"),
+    ("tests/conformance", "tests/unit", "tests/contract", "tests/conformance_dns"),
 )
 """Every directory of tests stands here or in ELSEWHERE (a test says so); tests/bench measures and is no test."""
 ELSEWHERE = ("tests/kubernetes",)

@@ -141,7 +141,8 @@ class Governed(Guarded):
         """Whether nothing is under way: two active gateways a cluster, one generation, everything up."""
         states = [state for _, state in self.slots().values()]
         rotating = any(r.finished_at_s is None for r in self.rotations())
-        return states == ["active"] * 4 and not rotating and self.all_up()
+        generations = {t.generation for g in of_kind(self.state.documents, Gateway) for t in g.tunnels}
+        return states == ["active"] * 4 and not rotating and len(generations) == 1 and self.all_up()
 
     def let_go(self) -> None:
         """Take back what a failed test may have left."""
