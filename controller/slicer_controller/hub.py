@@ -15,7 +15,7 @@ from slicer.client.codec import decode, encode
 from slicer.model.attachments import AddressDemand, Ping
 from slicer.model.clusters import ClusterBlocks, Rotation, RotationState
 from slicer.model.documents import Documents, key_of, of_kind
-from slicer.model.errors import ExhaustedError
+from slicer.model.errors import ConflictError, ExhaustedError
 from slicer.model.names import Prefix
 from slicer.model.slices import Export, Membership, Slice, SliceState
 from slicer.plan.allocation import (
@@ -28,7 +28,7 @@ from slicer.plan.allocation import (
     plan_tunnel_set,
     plan_vni,
 )
-from slicer.plan.rotation import check_interval, due, next_generation, outdated, rotation_status
+from slicer.plan.rotation import Memory, check_interval, due, next_generation, outdated, rotation_status
 from slicer.plan.views import clusters_of
 from slicer_controller.state import State
 
@@ -66,11 +66,33 @@ class Hub:
 
     def complete_rotation(self, spec: Rotation) -> Rotation:
         """The wish with the number that it means."""
-        return spec if spec.generation else replace(spec, generation=next_generation(spec.tunnel_set, self._documents))
+        return spec if spec.generation else replace(spec, generation=self._next_generation(spec.tunnel_set))
 
     def plan_rotation(self, spec: Rotation) -> RotationState:
-        """The rotation that begins now. Nothing is written."""
+        """The rotation that begins now; ConflictError for a number that is not the next. Nothing is written."""
+        wanted = self._next_generation(spec.tunnel_set)
+        if spec.generation != wanted:
+            raise ConflictError(
+                f"the next generation of tunnel set {spec.tunnel_set} is {wanted}, not {spec.generation}"
+            )
         return RotationState(spec=spec, started_at_s=int(self._clock()))
+
+    def note_rotation(self, spec: Rotation) -> None:
+        """Remember that this number was given out, before it is used: a kill in between only skips it."""
+        memory = replace(self._memory(spec.tunnel_set), given=spec.generation)
+        self._state.store.put(f"allocator/rotation/{spec.tunnel_set}", encode(memory))
+
+    def note_taken_back(self, tunnel_set: int) -> None:
+        """Remember, before a rotation is taken back, that the interval counts anew: nobody wants it again at once."""
+        memory = replace(self._memory(tunnel_set), since_s=self._clock())
+        self._state.store.put(f"allocator/rotation/{tunnel_set}", encode(memory))
+
+    def _next_generation(self, tunnel_set: int) -> int:
+        return next_generation(tunnel_set, self._documents, self._memory(tunnel_set).given)
+
+    def _memory(self, tunnel_set: int) -> Memory:
+        entry = self._state.store.get(f"allocator/rotation/{tunnel_set}")
+        return decode(Memory, entry.value) if entry else Memory()
 
     @property
     def _documents(self) -> Documents:
@@ -125,9 +147,13 @@ class Hub:
                 self._state.put(replace(rotation, finished_at_s=int(now_s)))
                 log.info("keys rotated", extra={"set": rotation.spec.tunnel_set, "to": rotation.spec.generation})
         for number, since_s in self._tunnel_sets().items() if self._rotate_every_s else ():
-            spec = due(number, self._documents, since_s, self._rotate_every_s, now_s)
+            memory = self._memory(number)
+            memory = replace(memory, since_s=max(since_s, memory.since_s))
+            spec = due(number, self._documents, memory, self._rotate_every_s, now_s)
             if spec is not None:
-                self._state.put(self.plan_rotation(spec))
+                rotation = self.plan_rotation(spec)
+                self.note_rotation(spec)
+                self._state.put(rotation)
         for rotation in outdated(self._documents):
             self._state.delete(key_of(rotation))
 

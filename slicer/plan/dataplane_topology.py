@@ -175,7 +175,7 @@ def tunnel_ns(tunnel_set: int) -> str:
 
 
 def tunnel_device(tunnel_set: int, index: int, generation: int = 0) -> str:
-    """Name of a WireGuard device; unique on the node, and never that of an earlier one."""
+    """Name of a WireGuard device, unique on the node. A name comes back only where a rotation is taken back."""
     return f"w{tunnel_set}.{index}.{generation}" if generation else f"w{tunnel_set}.{index}"
 
 

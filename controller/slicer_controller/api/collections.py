@@ -177,6 +177,8 @@ COLLECTIONS: tuple[Collection, ...] = (
         check=lambda spec, _, documents: rotation.check_rotation(spec, documents),
         check_delete=rotation.check_rotation_delete,
         build=lambda context, spec, _: context.hub.plan_rotation(spec),
+        stored=lambda context, state: context.hub.note_rotation(state.spec),
+        withdraw=lambda context, name: context.hub.note_taken_back(int(name.partition("/")[0])),
         status=_rotation_status,
     ),
 )

@@ -157,6 +157,24 @@ def test_a_rotation_that_runs_can_be_taken_back(two):
     assert (status, problem["reason"]) == (409, "RotationRuns")
     assert "devices of another generation" in problem["detail"]
 
+    for cluster, slot, name in (("a", 0, "n1"), ("b", 0, "n1")):
+        report(two, cluster, node(cluster, name), gateway(cluster, slot, name, 0, uses=[0]))
+    status, problem = two.call("POST", "/v1/rotations", {"spec": {"tunnel_set": 0, "generation": 1}})
+    assert (status, problem["reason"]) == (409, "Conflict")
+    assert "is 2, not 1" in problem["detail"]
+    assert two.create("rotations", {"tunnel_set": 0})["metadata"]["name"] == "0/2"
+
+
+def test_no_gateway_ever_meets_the_number_of_a_rotation_that_was_taken_back(two):
+    """Not though nobody has a device of it: who was cut off may still have its keys."""
+    for generation in (1, 2, 3):
+        assert two.create("rotations", {"tunnel_set": 0})["spec"]["generation"] == generation
+        assert two.call("DELETE", f"/v1/rotations/0/{generation}")[0] == 204
+
+    tried = two.call("POST", "/v1/rotations?dry_run=true", {"spec": {"tunnel_set": 0}})[1]
+    assert tried["spec"]["generation"] == 4
+    assert two.create("rotations", {"tunnel_set": 0})["spec"]["generation"] == 4
+
 
 def test_an_interval_begins_rotations_by_itself(two):
     """The first one interval after the set's first slice, and never while one runs."""
@@ -174,6 +192,24 @@ def test_an_interval_begins_rotations_by_itself(two):
     assert generations() == ["rotation/0/1"]
     steps(two, 1, uses=(1,))
     assert generations() == ["rotation/0/1", "rotation/0/2"]
+
+
+def test_what_an_interval_began_can_be_taken_back_for_an_interval(two):
+    """However long it ran: the hub does not begin it again at once, only when another interval is over."""
+    hub = Hub(two.context.state, two.clock, rotate_every_s=3600)
+
+    def after(seconds: int) -> list[str]:
+        two.clock.now_s += seconds
+        hub.reconcile()
+        return [key for key in two.context.state.documents if key.startswith("rotation/")]
+
+    assert after(3600) == ["rotation/0/1"]
+    two.clock.now_s += 7200
+    assert two.call("DELETE", "/v1/rotations/0/1")[0] == 204
+
+    assert after(0) == []
+    assert after(3599) == []
+    assert after(1) == ["rotation/0/2"]
 
 
 def test_the_history_has_an_end(two):
