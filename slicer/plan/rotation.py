@@ -41,7 +41,7 @@ class RotationStatus:
     """How far a rotation is."""
 
     state: str
-    """`keys`, `handshake` or `removal` while it runs, `done`, or `replaced` by a later one before it was."""
+    """`keys`, `handshake` or `removal` while it runs, then `done`."""
     waiting_for: tuple[str, ...] = ()
     """`cluster/node` of the gateways that are not that far."""
     started_at_s: int | None = None
@@ -64,14 +64,11 @@ def next_generation(tunnel_set: int, documents: Documents, given: int) -> int:
 
 
 def rotation_status(rotation: RotationState, documents: Documents) -> RotationStatus:
-    """What users see of a rotation."""
+    """What users see of a rotation. One that another follows is done: else that had been refused."""
     spec = rotation.spec
-    if rotation.finished_at_s is not None:
-        found = RotationStatus(state="done")
-    elif spec.generation != generation_of(spec.tunnel_set, documents):
-        found = RotationStatus(state="replaced")
-    else:
-        found = progress(spec.tunnel_set, documents)
+    is_last = spec.generation == generation_of(spec.tunnel_set, documents)
+    runs = rotation.finished_at_s is None and is_last
+    found = progress(spec.tunnel_set, documents) if runs else RotationStatus(state="done")
     return replace(found, started_at_s=rotation.started_at_s, finished_at_s=rotation.finished_at_s)
 
 
@@ -116,7 +113,7 @@ def check_rotation(spec: Rotation, documents: Documents) -> None:
 def check_rotation_delete(name: str, documents: Documents) -> None:
     """Only a rotation that runs can be taken back."""
     rotation = documents.get(f"rotation/{name}")
-    if isinstance(rotation, RotationState) and rotation_status(rotation, documents).state in {"done", "replaced"}:
+    if isinstance(rotation, RotationState) and rotation_status(rotation, documents).state == "done":
         raise ConflictError(f"rotation {name!r} is over; only one that runs can be taken back", reason="RotationOver")
 
 
@@ -130,7 +127,7 @@ def check_interval(interval_s: int) -> int:
 def running_rotation(tunnel_set: int, documents: Documents) -> RotationState | None:
     """The rotation of the set that is not finished."""
     found = [r for r in of_kind(documents, RotationState) if r.spec.tunnel_set == tunnel_set]
-    return next((r for r in found if rotation_status(r, documents).state not in {"done", "replaced"}), None)
+    return next((r for r in found if rotation_status(r, documents).state != "done"), None)
 
 
 def due(tunnel_set: int, documents: Documents, memory: Memory, interval_s: int, now_s: float) -> Rotation | None:

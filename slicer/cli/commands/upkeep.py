@@ -180,7 +180,7 @@ def _cancel(api: Api, numbers: list[int], *, dry_run: bool) -> None:
     running = [
         one["metadata"]["name"]
         for one in api.list("rotations")
-        if one["spec"]["tunnel_set"] in numbers and one["status"]["state"] not in {"done", "replaced"}
+        if one["spec"]["tunnel_set"] in numbers and one["status"]["state"] != "done"
     ]
     if not running:
         raise cured(NotFoundError("no rotation runs"), "slicectl get rotations shows those that were")

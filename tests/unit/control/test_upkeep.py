@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from slicer.model.clusters import Rotation, RotationState
 from slicer_controller.hub import Hub
 from slicer_controller.state import State
 
@@ -210,6 +211,22 @@ def test_what_an_interval_began_can_be_taken_back_for_an_interval(two):
     assert after(0) == []
     assert after(3599) == []
     assert after(1) == ["rotation/0/2"]
+
+
+def test_a_rotation_that_another_follows_was_done_before(two):
+    """The next one was let in because all gateways were that far, be it that the hub had not noted the end yet."""
+    for number in (1, 2):
+        two.context.state.put(RotationState(spec=Rotation(tunnel_set=0, generation=number), started_at_s=5))
+    two.context.hub.reconcile()
+
+    first, second = two.call("GET", "/v1/rotations")[1]["items"]
+    assert first["status"] == {
+        "state": "done",
+        "waiting_for": [],
+        "started_at_s": 5,
+        "finished_at_s": int(two.clock.now_s),
+    }
+    assert (second["status"]["state"], second["status"]["finished_at_s"]) == ("keys", None)
 
 
 def test_the_history_has_an_end(two):
