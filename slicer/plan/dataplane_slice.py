@@ -153,8 +153,9 @@ def _is_gone(here: SliceHere, remote: Remote, local: LocalState) -> bool:
 def sends_by_others(here: SliceHere, cluster: str, local: LocalState) -> bool:
     """Whether this gateway's own pods reach `cluster` by the other gateways.
 
-    So it is when its own tunnels do not get there, are not proved yet while the others are, or when it is leaving. Only
-    what starts here goes that way: the packet filter drops what came from another node and would go to a third.
+    So it is when its own tunnels do not get there, are not made or not proved yet while the others are, or when it is
+    leaving. Only what starts here goes that way: the packet filter drops what came from another node and would go to a
+    third.
     """
     health, number = local.health, here.tunnel_set
     others = [n.node for n in _gateways(here) if (number, cluster, n.node) not in health.avoided_gateways]
@@ -162,6 +163,8 @@ def sends_by_others(here: SliceHere, cluster: str, local: LocalState) -> bool:
         return True
     proved = any((number, cluster) == (of_set, far) for of_set, far, _, _ in health.judged_tunnels)
     if not proved and any((number, cluster, node) in health.judged_gateways for node in others):
+        return True
+    if not proved and local.node in here.keyless and set(others) - here.keyless:
         return True
     return (number, cluster) in health.cut_off and bool(others)
 
@@ -211,11 +214,14 @@ def gateway_hops(here: SliceHere, version: int) -> list[Hop]:
 
 
 def used_gateways(here: SliceHere, cluster: str, members: Sequence[Hop], local: LocalState) -> list[Hop]:
-    """Those that get to `cluster`; of these those that are not to be left; all, where nothing better is known."""
+    """Those that get to `cluster`; of these those that are not to be left; all, where nothing better is known.
+
+    Where probes know nothing a gateway that has no tunnels yet does not get there.
+    """
     number, health = here.tunnel_set, local.health
     judged = {hop[0] for hop in members if (number, cluster, hop[0]) in health.judged_gateways}
     good = [hop for hop in members if (number, cluster, hop[0]) not in health.avoided_gateways]
-    good = [hop for hop in good if not judged or hop[0] in judged]
+    good = [hop for hop in good if (hop[0] in judged if judged else hop[0] not in here.keyless)]
     return [hop for hop in good if hop[0] not in here.draining] or good or list(members)
 
 

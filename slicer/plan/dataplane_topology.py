@@ -139,6 +139,8 @@ class SliceHere:
     left: frozenset[str] = frozenset()
     """Those that everybody has left: they carry nothing for others any more. The node itself, too: then its own pods
     are to go by the others."""
+    keyless: frozenset[str] = frozenset()
+    """Those that have no tunnels yet, as far as they said."""
     generation: int = 0
     """Of the tunnel set's keys: the one in force."""
     pledged: bool = False
@@ -240,6 +242,7 @@ def _slice_here(
         slot=next((gateway.slot for gateway in gateways if gateway.node == local.node), None),
         draining=frozenset(g.node for g in gateways if g.state is not GatewayState.ACTIVE),
         left=frozenset(g.node for g in gateways if g.state is GatewayState.LEAVING),
+        keyless=frozenset(g.node for g in gateways if not g.tunnels),
         generation=generation,
         pledged=any(g.node == local.node and g.uses == (generation,) for g in gateways),
     )

@@ -165,6 +165,29 @@ def test_a_node_leaves_a_draining_gateway_for_one_that_works(make, health, left)
     assert departures(view, local) == (("a/0/0@7",) if left else ())
 
 
+@pytest.mark.parametrize(("keys", "left"), [((), False), ((4,), True)], ids=["no tunnels", "tunnels"])
+def test_without_probes_a_node_leaves_a_draining_gateway_for_one_that_has_tunnels(make, keys, left):
+    """Where nothing is known, what a gateway says of itself counts; probes that know it count for more."""
+    view = leaving(make, GatewayState.DRAINING)
+    view |= {"gateway/a/0/1": make.gateway("a", 1, "a-n2", *map(make.key, keys))}
+
+    assert vias(plan_node(view, make.local("a-n3"))) == ({"10.1.0.129"} if left else {"10.1.0.65"})
+    assert departures(view, make.local("a-n3")) == (("a/0/0@7",) if left else ())
+    assert vias(plan_node(view, make.local("a-n3", health=GOOD))) == {"10.1.0.129"}
+
+
+def test_without_probes_a_gateway_without_tunnels_sends_by_one_that_has_some(make):
+    """Its own trunk leads into nowhere yet; where no gateway has tunnels each keeps to its own."""
+    view = leaving(make, GatewayState.ACTIVE, tunnels=())
+    local = make.local("a-n1", (0, 0))
+
+    assert not trunk_routes(plan_node(view, local))
+    assert trunk_routes(plan_node(view, replace(local, health=Health(judged_tunnels=frozenset({OLD})))))
+    view |= {"gateway/a/0/1": make.gateway("a", 1, "a-n2")}
+    assert trunk_routes(plan_node(view, local))
+    assert vias(plan_node(view, make.local("a-n3"))) == {"10.1.0.65", "10.1.0.129"}
+
+
 def test_nobody_goes_back_to_a_gateway_that_all_have_left(make):
     """Not even when the other one seems down: it forwards nothing for others any more."""
     view = leaving(make, GatewayState.LEAVING)
