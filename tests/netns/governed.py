@@ -168,7 +168,7 @@ class Governed(Guarded):
         return self.pods["a-n3"].node.machine("losses")
 
     def gaps(self) -> str:
-        """When the first flow lost what, what all nodes logged around it, where everything stands, for a failed test."""
+        """When the first flow lost what, what all nodes logged then, where everything stands, for a failed test."""
         gaps = self.pods["a-n3"].node.machine("gaps")
         logs = {
             (name, first): node.machine("log", first - AROUND_S, last + AROUND_S)
