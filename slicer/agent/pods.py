@@ -78,7 +78,9 @@ class Pods:
         self._sweep()
         if not self._sandboxes.ready:
             return  # the runtime has not answered yet: no pod is known to have ended
-        attachments = self._service.attacher.journal.attachments()
+        unclear = self._sandboxes.unclear
+        records = self._service.attacher.journal.attachments()
+        attachments = [one for one in records if one.container_id not in unclear]
         plan = plan_memberships(view, self._cluster, self._sandboxes.all(), attachments, self._clock())
         for attachment in plan.detach:
             self._detach(attachment)

@@ -26,6 +26,9 @@ class SandboxSource(Protocol):
     ready: bool
     """Whether the answer of `all` was ever heard; until then no pod is known to have ended."""
 
+    unclear: frozenset[str]
+    """Container ids of pods that run although `all` has them not: nothing of theirs has ended. Read before `all`."""
+
     def start(self) -> None:
         """Begin to look; returns at once."""
         ...
@@ -41,6 +44,7 @@ class SandboxDirectory:
     def __init__(self, directory: Path, changed: Changes) -> None:
         self.changed = changed
         self.ready = True
+        self.unclear: frozenset[str] = frozenset()
         self._directory = directory
         self._seen: dict[str, tuple[tuple[int, int], Sandbox | None]] = {}
         self._known: dict[str, Sandbox] = {}
