@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from slicer.model.attachments import Bandwidth
 from slicer.model.errors import (
     ConflictError,
     DeniedError,
@@ -32,6 +31,7 @@ from slicer.model.names import (
     check_mac,
     check_subdomain,
 )
+from slicer.model.slices import Bandwidth
 
 SUPPORTED = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 SINCE = {"CHECK": (0, 4, 0), "GC": (1, 1, 0), "STATUS": (1, 1, 0)}

@@ -201,6 +201,8 @@ def wish_of(membership: Membership, sandbox: Sandbox, interface: str) -> Wish:
         pod_uid=sandbox.uid,
         labels=sandbox.labels,
         addresses=membership.addresses,
+        mac=membership.mac,
+        bandwidth=membership.bandwidth,
         membership=membership.name,
         by=AttachedBy.MEMBERSHIP,
     )

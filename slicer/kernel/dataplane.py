@@ -21,9 +21,10 @@ from slicer.kernel.nft import NftReader
 from slicer.kernel.observer import Observed, Observer
 from slicer.kernel.wireguard import PeerState, PeerWish, Place
 from slicer.kernel.wireguard_choice import choose
-from slicer.model.attachments import Attachment, Bandwidth, TunnelHealth
+from slicer.model.attachments import Attachment, TunnelHealth
 from slicer.model.clusters import Gateway, TunnelEndpoint
 from slicer.model.documents import Documents, of_kind
+from slicer.model.slices import Bandwidth
 from slicer.plan.assuming import assumed_health
 from slicer.plan.dataplane import Health, LocalState, LocalTunnel, plan_node, problems_of, slice_ns
 from slicer.plan.dataplane_commands import Change, render_endpoint

@@ -13,22 +13,7 @@ from slicer.model.names import (
     check_range,
     check_subdomain,
 )
-from slicer.model.slices import BITS_MAX, RATE_MIN_BPS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bandwidth:
-    """Rates of one attachment, from the pod's side as CNI names them: ingress = into the pod. bit/s and bit."""
-
-    ingress_bps: int | None = None
-    ingress_burst_bits: int | None = None
-    egress_bps: int | None = None
-    egress_burst_bits: int | None = None
-
-    def __post_init__(self) -> None:
-        for what, rate in (("ingress rate", self.ingress_bps), ("egress rate", self.egress_bps)):
-            if rate is not None:
-                check_range(what, rate, RATE_MIN_BPS, BITS_MAX)
+from slicer.model.slices import Bandwidth
 
 
 class AttachmentState(StrEnum):

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from slicer.model.errors import InvalidError
-from slicer.model.names import Address, Prefix, check_interface_name, check_label, check_range, check_subdomain
+from slicer.model.names import (
+    Address,
+    Prefix,
+    check_interface_name,
+    check_label,
+    check_mac,
+    check_range,
+    check_subdomain,
+)
 
 BITS_MAX = 400_000_000_000
 """bit/s: the fastest port that is sold; a larger number is a slip of the unit."""
@@ -25,6 +33,7 @@ FAMILIES_RULE = "give one IPv4 prefix, one IPv6 prefix, or one of each"
 SCOPE_RULE = "is multicast, loopback, link-local or unspecified"
 BOTH_RULE = "has both a pod and labels; give one"
 ADDRESSES_RULE = "wishes addresses; that needs one pod"
+MAC_RULE = "wishes a MAC address; that needs one pod"
 PREFIXES_IMMUTABLE_RULE = "cannot change (they are %s): make another slice"
 """How refusals end, here and where the Kubernetes API server refuses by itself (the CRDs are made with these)."""
 
@@ -126,6 +135,29 @@ class SliceState:
     """The part of each prefix kept for addresses of exported services."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bandwidth:
+    """Rates of one attachment, from the pod's side as CNI names them: ingress = into the pod. bit/s and bit."""
+
+    ingress_bps: int | None = None
+    ingress_burst_bits: int | None = None
+    egress_bps: int | None = None
+    egress_burst_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        ways = (
+            ("ingress", self.ingress_bps, self.ingress_burst_bits),
+            ("egress", self.egress_bps, self.egress_burst_bits),
+        )
+        for way, rate, burst in ways:
+            if rate is not None:
+                check_range(f"{way} rate", rate, RATE_MIN_BPS, BITS_MAX)
+            if burst is not None:
+                check_range(f"{way} burst", burst, 1, BITS_MAX)
+            if burst is not None and rate is None:
+                raise InvalidError(f"{way} burst {burst} is given without a rate")
+
+
 class MemberKind(StrEnum):
     """Who a membership speaks of."""
 
@@ -151,6 +183,10 @@ class Membership:
     """Interface name in the pod; None lets the agent choose the first free of net1, net2, …"""
     addresses: tuple[Address, ...] = ()
     """Wished addresses, only with `pod`: taken or refused, never silently changed."""
+    mac: str | None = None
+    """Wished hardware address, only with `pod`: taken or refused."""
+    bandwidth: Bandwidth | None = None
+    """Rates of each pod's interface."""
     reason: str = ""
     until_s: int | None = None
     """Unix time at which the membership ends by itself; None means never."""
@@ -173,6 +209,10 @@ class Membership:
             check_range("until_s", self.until_s, 0, UNIX_TIME_MAX)
         if self.addresses and self.pod is None:
             raise InvalidError(f"membership {self.name!r} {ADDRESSES_RULE}")
+        if self.mac is not None:
+            object.__setattr__(self, "mac", check_mac(self.mac))
+        if self.mac is not None and self.pod is None:
+            raise InvalidError(f"membership {self.name!r} {MAC_RULE}")
 
     @property
     def kind(self) -> MemberKind:

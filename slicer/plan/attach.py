@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from slicer.model.attachments import AddressDemand, AttachedBy, Attachment, AttachmentState, Bandwidth
+from slicer.model.attachments import AddressDemand, AttachedBy, Attachment, AttachmentState
 from slicer.model.clusters import NodeBlocks
 from slicer.model.documents import Documents
 from slicer.model.errors import (
@@ -21,7 +21,7 @@ from slicer.model.errors import (
     UnavailableError,
 )
 from slicer.model.names import Address, Prefix
-from slicer.model.slices import SliceState
+from slicer.model.slices import Bandwidth, SliceState
 from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU, pod_mtu
 from slicer.plan.granted import NOT_GRANTED, Grants, check_grantable, check_granted
 

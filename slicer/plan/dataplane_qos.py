@@ -11,8 +11,8 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from zlib import crc32
 
-from slicer.model.attachments import Attachment, Bandwidth
-from slicer.model.slices import BITS_MAX, RATE_MIN_BPS, QosProfile
+from slicer.model.attachments import Attachment
+from slicer.model.slices import BITS_MAX, RATE_MIN_BPS, Bandwidth, QosProfile
 from slicer.plan.dataplane_topology import LocalState, SliceHere, pod_mtu, tunnel_ns
 from slicer.plan.dataplane_values import Filter, HtbClass, Item, Link, NodePlan, Qdisc, plan_of
 

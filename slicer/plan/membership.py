@@ -92,5 +92,6 @@ def _covered(memberships: list[Membership], sandboxes: Mapping[str, Sandbox]) ->
 
 def _fits(membership: Membership, attachment: Attachment) -> bool:
     """Whether what is attached is what the membership wishes now."""
-    named = membership.interface in {None, attachment.interface}
-    return named and set(membership.addresses) <= set(attachment.addresses)
+    named = membership.interface in {None, attachment.interface} and membership.mac in {None, attachment.mac}
+    paced = membership.bandwidth == attachment.bandwidth
+    return named and paced and set(membership.addresses) <= set(attachment.addresses)

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slicer.model.attachments import Bandwidth
 from slicer.model.errors import InvalidError
 from slicer.model.names import check_interface_name, check_label, check_mac, check_subdomain, parse_address
+from slicer.model.slices import Bandwidth
 
 SLICES = "slicer.io/slices"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"

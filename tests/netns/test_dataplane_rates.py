@@ -8,8 +8,7 @@ from itertools import count
 import pytest
 from testnet import Network
 
-from slicer.model.attachments import Bandwidth
-from slicer.model.slices import QosProfile
+from slicer.model.slices import Bandwidth, QosProfile
 
 pytestmark = pytest.mark.root
 

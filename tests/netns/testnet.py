@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from slicer.model.attachments import Attachment, AttachmentState, Bandwidth
+from slicer.model.attachments import Attachment, AttachmentState
 from slicer.model.clusters import ClusterBlocks, Gateway, Node, NodeBlocks, TunnelEndpoint
 from slicer.model.documents import Document, key_of
-from slicer.model.slices import Slice, SliceState
+from slicer.model.slices import Bandwidth, Slice, SliceState
 from slicer.plan.dataplane import HostRoute, LocalState, wanted_tunnels
 
 HERE = Path(__file__).parent

@@ -44,6 +44,12 @@ _FIELDS: Mapping[str, Mapping[str, Json]] = {
     },
     "DnsOptions": {"ttl_s": {"minimum": 0, "maximum": 3600}},
     "Cluster": {"name": LABEL, "cidrs": {"items": PREFIX}},
+    "Bandwidth": {
+        "ingress_bps": _RATE,
+        "ingress_burst_bits": {"minimum": 1, "maximum": BITS_MAX},
+        "egress_bps": _RATE,
+        "egress_burst_bits": {"minimum": 1, "maximum": BITS_MAX},
+    },
     "Membership": {
         "name": SUBDOMAIN,
         "slice": LABEL,
@@ -52,6 +58,7 @@ _FIELDS: Mapping[str, Mapping[str, Json]] = {
         "pod": SUBDOMAIN,
         "interface": _INTERFACE,
         "addresses": {"items": ADDRESS},
+        "mac": {"pattern": "^[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$"},
         "until_s": {"minimum": 0, "maximum": UNIX_TIME_MAX},
         "declared_in": {"maxLength": 63},
     },

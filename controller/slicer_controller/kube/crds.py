@@ -103,7 +103,9 @@ def _cluster() -> Json:
 
 
 def _membership() -> Json:
-    spec = structural("Membership", without=("name", "cluster", "namespace", "until_s", "declared_in"))
+    # Hardware address and rates are one pod's own to ask for, by annotation.
+    without = ("name", "cluster", "namespace", "mac", "bandwidth", "until_s", "declared_in")
+    spec = structural("Membership", without=without)
     spec["properties"]["until"] = {
         "type": "string",
         "format": "date-time",

@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from slicer.client.codec import decode
+from slicer.client.codec import decode, encode
 from slicer.model.attachments import AddressWish, Attachment, AttachmentState, PathHealth
 from slicer.model.documents import Documents, of_kind
 from slicer.model.errors import InvalidError
 from slicer.model.names import parse_address
-from slicer.model.slices import Membership, SliceState
+from slicer.model.slices import ADDRESSES_RULE, MAC_RULE, Bandwidth, Membership, SliceState
 from slicer.plan.pods import (
     NETWORK_PREFIX,
     NETWORKS,
@@ -55,6 +55,8 @@ class Wish:
     slice: str
     interface: str | None = None
     addresses: tuple[str, ...] = ()
+    mac: str | None = None
+    bandwidth: Bandwidth | None = None
 
 
 def slim_pod(pod: Json) -> Json | None:
@@ -120,6 +122,8 @@ def wishes(annotations: Json, namespace: str, who: str) -> list[Wish]:
             slice=element["name"].removeprefix(NETWORK_PREFIX),
             interface=element.get("interface"),
             addresses=tuple(ip.partition("/")[0] for ip in element.get("ips", [])),
+            mac=element.get("mac"),
+            bandwidth=_parse_bandwidth(element.get("bandwidth") or {}),
         )
         for element in parse_slices(text, namespace, who)
     ]
@@ -157,6 +161,8 @@ def live_memberships(pod: Json, cluster: str) -> list[Membership]:
                 "slice": wish.slice,
                 "interface": wish.interface,
                 "addresses": list(wish.addresses),
+                "mac": wish.mac,
+                "bandwidth": wish.bandwidth and encode(wish.bandwidth),
                 "reason": f"annotation {SLICES} of the pod",
             },
         )
@@ -165,11 +171,13 @@ def live_memberships(pod: Json, cluster: str) -> list[Membership]:
 
 
 def namespace_memberships(namespace: Json, cluster: str) -> list[Membership]:
-    """The memberships of a namespace; InvalidError for wishes that only one pod could have."""
+    """The memberships of a namespace; InvalidError for wishes that only one pod could have. Rates are each pod's."""
     name = namespace["metadata"]["name"]
     wanted = wishes(namespace["metadata"]["annotations"], name, f"{name}/*")
     if any(wish.addresses for wish in wanted):
-        raise InvalidError(f"namespace {name!r}: {SLICES} wishes addresses; that needs one pod")
+        raise InvalidError(f"namespace {name!r}: {SLICES} {ADDRESSES_RULE}")
+    if any(wish.mac for wish in wanted):
+        raise InvalidError(f"namespace {name!r}: {SLICES} {MAC_RULE}")
     place = {"cluster": cluster, "namespace": name, "declared_in": cluster}
     reason = f"annotation {SLICES} of the namespace"
     return [
@@ -180,6 +188,7 @@ def namespace_memberships(namespace: Json, cluster: str) -> list[Membership]:
                 "name": membership_start(namespace, cluster) + wish.slice,
                 "slice": wish.slice,
                 "interface": wish.interface,
+                "bandwidth": wish.bandwidth and encode(wish.bandwidth),
                 "reason": reason,
             },
         )
@@ -253,6 +262,14 @@ def _passes(attachment: Attachment, documents: Documents, paths: Collection[Path
     if not isinstance(state, SliceState) or set(clusters_of(state, documents)) <= {attachment.cluster}:
         return True
     return (attachment.slice, attachment.cluster, attachment.node) in paths
+
+
+def _parse_bandwidth(rates: Json) -> Bandwidth | None:
+    """Multus' four integers, of which 0 means unset."""
+    names = {"ingressRate": "ingress_bps", "ingressBurst": "ingress_burst_bits"}
+    names |= {"egressRate": "egress_bps", "egressBurst": "egress_burst_bits"}
+    given = {names[key]: number for key, number in rates.items() if number}
+    return Bandwidth(**given) if given else None
 
 
 def _by_multus(annotations: Json, namespace: str, who: str) -> set[str]:

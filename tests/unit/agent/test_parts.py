@@ -18,13 +18,14 @@ from slicer.agent.cni_request import CniError, parse_request
 from slicer.agent.cni_result import render_result
 from slicer.agent.cni_server import answer, split_input
 from slicer.agent.journal import Journal, Record
+from slicer.agent.pods import wish_of
 from slicer.agent.sandboxes import SandboxDirectory, parse_sandbox
 from slicer.kernel.echo import checksum
 from slicer.model.attachments import AttachedBy, Attachment
 from slicer.model.clusters import NodeBlocks
 from slicer.model.documents import Document, key_of
 from slicer.model.errors import InvalidError
-from slicer.model.slices import Membership, Slice, SliceState
+from slicer.model.slices import Bandwidth, Membership, Slice, SliceState
 from slicer.plan.membership import Sandbox, free_interface, plan_memberships
 from slicer.plan.probes import LOSSES_DOWN, Heard, path_health, plan_targets
 
@@ -140,6 +141,24 @@ def test_changed_wish_attaches_anew() -> None:
 
     assert plan.detach == (ours,)
     assert plan.attach == ((wish, sandbox()),)
+
+
+@pytest.mark.parametrize(
+    "wish", [{"mac": "02:00:0a:16:00:05", "pod": "web"}, {"bandwidth": Bandwidth(ingress_bps=9000)}]
+)
+def test_hardware_address_and_rates_of_a_membership_hold(wish: dict[str, Any]) -> None:
+    """They are asked for; what is attached otherwise is attached anew, and what is attached so stays."""
+    wished = member(**wish)
+    asked = wish_of(wished, sandbox(), "net1")
+    assert (asked.mac, asked.bandwidth) == (wish.get("mac"), wish.get("bandwidth"))
+
+    other = attachment(by=AttachedBy.MEMBERSHIP, mac="02:00:00:00:00:99")
+    plan = plan_memberships(view(wished), "a", {"c1": sandbox()}, [other], 0.0)
+    assert (plan.attach, plan.detach) == (((wished, sandbox()),), (other,))
+
+    done = attachment(by=AttachedBy.MEMBERSHIP, **{key: value for key, value in wish.items() if key != "pod"})
+    plan = plan_memberships(view(wished), "a", {"c1": sandbox()}, [done], 0.0)
+    assert (plan.attach, plan.detach) == ((), ())
 
 
 def test_free_interface() -> None:

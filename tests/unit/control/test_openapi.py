@@ -55,13 +55,15 @@ def _means_nothing(spec: dict[str, Any]) -> bool:
     rates = [qos.get("guarantee_bps"), qos.get("ceiling_bps")] if isinstance(qos, dict) else []
     numbers = [rate for rate in rates if isinstance(rate, int)]
     ports = [p.get("name", "") for p in spec.get("ports") or [] if isinstance(p, dict)] if "ports" in spec else []
+    paces = spec["bandwidth"] if isinstance(spec.get("bandwidth"), dict) else {}
     families = [":" in p for p in spec.get("prefixes") or [] if isinstance(p, str)]
     return bool(
         (len(numbers) == 2 and numbers[0] > numbers[1])
         or len(ports) != len(set(map(str, ports)))
         or len(families) != len(set(families))
         or (spec.get("pod") and spec.get("labels"))
-        or (spec.get("addresses") and not spec.get("pod"))
+        or ((spec.get("addresses") or spec.get("mac")) and not spec.get("pod"))
+        or any(paces.get(f"{way}_burst_bits") and not paces.get(f"{way}_bps") for way in ("ingress", "egress"))
     )
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slicer.model.attachments import Attachment, Bandwidth
+from slicer.model.attachments import Attachment
 from slicer.model.clusters import ClusterBlocks, Node
 from slicer.model.documents import key_of
-from slicer.model.slices import QosProfile, Slice, SliceState
+from slicer.model.slices import Bandwidth, QosProfile, Slice, SliceState
 from slicer.plan.dataplane import HostRoute, plan_node, pod_mtu, problems_of, wanted_tunnels
 from slicer.plan.dataplane_diff import diff
 from slicer.plan.dataplane_tunnel import probe_address

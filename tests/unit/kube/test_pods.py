@@ -12,7 +12,7 @@ import pytest
 
 from slicer.model.clusters import Cluster
 from slicer.model.errors import InvalidError, UnavailableError
-from slicer.model.slices import Slice, SliceState
+from slicer.model.slices import Bandwidth, Slice, SliceState
 from slicer_controller.kube.pods import (
     address_wishes,
     live_memberships,
@@ -86,6 +86,37 @@ def test_only_what_multus_does_not_attach_is_attached_live() -> None:
     assert (member.slice, member.pod, member.namespace, member.cluster) == ("blue", "web-0", "shop", "a")
     assert (member.interface, [str(a) for a in member.addresses]) == ("net7", ["10.23.4.9"])
     assert (member.declared_in, member.name) == ("a", "k8s-pod.a.u-1.blue")
+
+
+def test_nothing_of_a_late_wish_is_lost() -> None:
+    """Hardware address and rates, as if the webhook had seen the pod; rates of 0 are none."""
+    wish = (
+        '[{"slice": "red", "mac": "02:00:0A:16:00:05", "bandwidth": {"ingressRate": 9000, "ingressBurst": 8000}},'
+        ' {"slice": "blue", "bandwidth": {"egressRate": 0}}]'
+    )
+
+    red, blue = live_memberships(pod({"slicer.io/slices": wish}), "a")
+
+    assert red.mac == "02:00:0a:16:00:05"
+    assert red.bandwidth == Bandwidth(ingress_bps=9000, ingress_burst_bits=8000)
+    assert (blue.mac, blue.bandwidth) == (None, None)
+
+
+def test_what_a_late_wish_may_not_say_is_refused() -> None:
+    """A burst without a rate; a hardware address for all pods of a namespace. Rates hold for each of them."""
+    burst = '[{"slice": "red", "bandwidth": {"ingressBurst": 8000}}]'
+    with pytest.raises(InvalidError, match="ingress burst 8000 is given without a rate"):
+        live_memberships(pod({"slicer.io/slices": burst}), "a")
+
+    metadata: Json = {"name": "shop", "uid": "u"}
+    namespace: Json = {"kind": "Namespace", "metadata": metadata}
+    metadata["annotations"] = {"slicer.io/slices": '[{"slice": "red", "mac": "02:00:0a:16:00:05"}]'}
+    with pytest.raises(InvalidError, match="wishes a MAC address; that needs one pod"):
+        namespace_memberships(namespace, "a")
+
+    metadata["annotations"] = {"slicer.io/slices": '[{"slice": "red", "bandwidth": {"egressRate": 9000}}]'}
+    (member,) = namespace_memberships(namespace, "a")
+    assert member.bandwidth == Bandwidth(egress_bps=9000)
 
 
 def test_a_namespace_cannot_wish_addresses() -> None:

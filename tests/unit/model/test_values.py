@@ -6,10 +6,9 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from slicer.model.attachments import Bandwidth
 from slicer.model.clusters import Cluster, NodeBlocks
 from slicer.model.errors import InvalidError
-from slicer.model.slices import Export, MemberKind, Membership, QosProfile, ServicePort, Slice
+from slicer.model.slices import Bandwidth, Export, MemberKind, Membership, QosProfile, ServicePort, Slice
 
 V4, V6 = ip_network("10.10.0.0/16"), ip_network("fd00:10::/64")
 
@@ -60,6 +59,20 @@ def test_bandwidth_below_a_byte_a_millisecond_is_refused():
     """Rates that HTB cannot hold are refused."""
     with pytest.raises(InvalidError, match="egress rate 7"):
         Bandwidth(egress_bps=7)
+    with pytest.raises(InvalidError, match="egress burst 9000 is given without a rate"):
+        Bandwidth(egress_burst_bits=9000)
+    with pytest.raises(InvalidError, match="ingress burst"):
+        Bandwidth(ingress_bps=9000, ingress_burst_bits=0)
+
+
+def test_a_hardware_address_is_one_pods():
+    """Written in any case, kept in lower case; refused for a namespace or for labels."""
+    where = {"name": "m", "slice": "red", "cluster": "a", "namespace": "ns", "mac": "02:00:0A:16:00:05"}
+
+    assert Membership(**where, pod="web-0").mac == "02:00:0a:16:00:05"
+    for whom in ({}, {"labels": (("app", "web"),)}):
+        with pytest.raises(InvalidError, match="wishes a MAC address; that needs one pod"):
+            Membership(**where, **whom)
 
 
 def test_a_membership_matches_in_exactly_one_way():
