@@ -2,7 +2,7 @@
 
 Objects stay plain JSON: most of them are our own kinds, of which the client knows no classes. Requests wait a bounded
 time; while the API server does not answer, further requests fail at once for a moment, so that nothing of the
-controller stands still because of it.
+controller stands still because of it. Whoever may not write (any more) is stopped here, request by request.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -35,7 +36,12 @@ from slicer.model.errors import (
 Json = dict[str, Any]
 log = logging.getLogger(__name__)
 TIMEOUT_S = (2.0, 8.0)
-"""To connect, to answer."""
+"""To connect (which is tried twice), to answer."""
+WRITE_TIMEOUT_S = (2.0, 5.0)
+"""Of writes: shorter, because the leader gives up writing that much before another one may lead."""
+LONGEST_WRITE_S = 2 * WRITE_TIMEOUT_S[0] + WRITE_TIMEOUT_S[1]
+QUESTIONS = ("/apis/authentication.k8s.io/", "/apis/authorization.k8s.io/")
+"""What is POSTed here changes nothing."""
 PAUSE_S = 1.0
 """After a request that got no answer others fail at once for this long."""
 PAGE = 500
@@ -49,13 +55,15 @@ APPLY = "application/apply-patch+yaml"
 class Api:
     """Requests to one API server; may be used by any thread."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, may_write: Callable[[], bool] = lambda: True) -> None:
+        """`may_write` is asked before each write."""
         # One try again for a connection that the server had closed while it lay idle; never after a request was sent.
         configuration.retries = urllib3.Retry(total=1, connect=1, read=0, redirect=0, status=0, other=0)
         configuration.connection_pool_maxsize = 8
         self._client = ApiClient(configuration)
         self._down_until_s = 0.0
-        self._lock = threading.Lock()
+        self._may_write, self._sealed, self._writing = may_write, False, 0
+        self._idle = threading.Condition()
 
     def get(self, path: str) -> Json:
         """The object at a path."""
@@ -122,20 +130,51 @@ class Api:
         content_type: str = "application/json",
     ) -> Json:
         """One request; an error of the tree if it fails."""
+        with self._writer() if _is_write(method, path) else nullcontext():
+            return self._request(method, path, body, query or [], content_type)
+
+    def seal(self) -> bool:
+        """From now on nothing is written; waits for what is on its way, and says whether that has ended."""
+        with self._idle:
+            self._sealed = True
+            return self._idle.wait_for(lambda: self._writing == 0, LONGEST_WRITE_S)
+
+    @contextmanager
+    def _writer(self) -> Iterator[None]:
+        with self._idle:
+            if self._sealed or not self._may_write():
+                raise UnavailableError("this controller does not lead (any more): it writes nothing")
+            self._writing += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._writing -= 1
+                self._idle.notify_all()
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Json | None,
+        query: list[tuple[str, str]],
+        content_type: str,
+    ) -> Json:
         if time.monotonic() < self._down_until_s:
             raise UnavailableError("the Kubernetes API server did not answer a moment ago")
         headers = {"Accept": "application/json", "Content-Type": content_type}
         made = self._client.param_serialize(
             method,
             quote(path),
-            query_params=query or [],
+            query_params=query,
             header_params=headers,
             body=body,
             auth_settings=["BearerToken"],
         )
         verb, url, headers, sent, _ = made
+        timeout_s = WRITE_TIMEOUT_S if _is_write(method, path) else TIMEOUT_S
         try:
-            response = self._client.call_api(verb, url, headers, sent, _request_timeout=TIMEOUT_S)
+            response = self._client.call_api(verb, url, headers, sent, _request_timeout=timeout_s)
             data = bytes(response.read())  # type: ignore[no-untyped-call]
         except (urllib3.exceptions.HTTPError, ApiException, OSError) as error:
             self._down_until_s = time.monotonic() + PAUSE_S
@@ -151,6 +190,10 @@ class Api:
     def close(self) -> None:
         """Drop all connections."""
         self._client.rest_client.close()
+
+
+def _is_write(method: str, path: str) -> bool:
+    return method != "GET" and not path.startswith(QUESTIONS)
 
 
 def translate(status: int, answer: Json, method: str, path: str) -> SlicerError:

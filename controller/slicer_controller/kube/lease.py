@@ -1,9 +1,10 @@
 """Leader election by a Lease (coordination.k8s.io/v1): one of several controllers writes, the others wait.
 
 As in client-go: a lease is taken over when its record has not changed for `DURATION_S` by *our* clock, so that clocks
-of different machines are never compared; the holder renews every `RETRY_S`, and writes nothing any more after
-`DEADLINE_S` without success, before anybody else may take over. Unlike in client-go it goes on living: while the API
-server is away nobody else can lead, and what needs no writing is still served.
+of different machines are never compared; the holder renews every `RETRY_S` and leads no more after `DEADLINE_S` without
+success, before anybody else may take over. It begins no write after `WRITE_S` without success, so that the longest one
+(slicer_controller.kube.client) has ended by then. Unlike in client-go it goes on living: while the API server is away
+nobody else can lead, and what needs no writing is still served.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from slicer_controller.kube.client import Api
 log = logging.getLogger(__name__)
 DURATION_S = 15.0
 DEADLINE_S = 10.0
+WRITE_S = 5.0
 RETRY_S = 2.0
 Json = dict[str, Any]
 
@@ -32,6 +34,7 @@ class Timing:
 
     duration_s: float = DURATION_S
     deadline_s: float = DEADLINE_S
+    write_s: float = WRITE_S
     retry_s: float = RETRY_S
 
 
@@ -63,6 +66,11 @@ class Lease:
         """Whether nobody else can be the leader at this moment."""
         return self._clock() - self._renewed_s < self._timing.deadline_s
 
+    @property
+    def writable(self) -> bool:
+        """Whether a write that begins now ends before anybody else can be the leader."""
+        return self.held and self._clock() - self._renewed_s < self._timing.write_s
+
     def acquire(self, stopping: threading.Event) -> bool:
         """Wait until this is the leader; False if `stopping` was set before."""
         told = ""
@@ -83,13 +91,17 @@ class Lease:
         self._thread.start()
 
     def release(self) -> None:
-        """Stop renewing and give the lease back, so that the next leader need not wait."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
+        """Stop renewing and give the lease back, so that the next leader need not wait; nothing may be on its way."""
+        self.abandon()
         if self.held:
             self._renewed_s = float("-inf")
             self._give_back()
+
+    def abandon(self) -> None:
+        """Stop renewing: the next leader waits for the lease to end."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
 
     def _renew(self, lost: Callable[[], None]) -> None:
         """While the API server is away nobody can take over: then nothing is written, but the process goes on."""

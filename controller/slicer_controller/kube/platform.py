@@ -61,7 +61,7 @@ class KubernetesPlatform:
     def __init__(self, setting: Setting, clock: Callable[[], float]) -> None:
         self._setting, self._clock = setting, clock
         self._configuration = load_configuration(setting.kubeconfig)
-        self._api = Api(self._configuration)
+        self._api = Api(self._configuration, lambda: self._lease.writable)
         self._objects = Objects()
         self._doors = Doors(self._api, self._objects)
         self._keepsakes = Keepsakes(self._api, setting.namespace, setting.directory)
@@ -109,7 +109,7 @@ class KubernetesPlatform:
         self._watcher.list_all()
         hub = "hub" in self._setting.roles
         kept = partial(durability, hub=hub, cluster=self._setting.cluster)
-        rules = Rules(durability=kept, may_write=lambda: self._lease.held)
+        rules = Rules(durability=kept, may_write=lambda: self._lease.writable)
         if hub:
             rules = Rules(
                 durability=rules.durability,
@@ -139,7 +139,7 @@ class KubernetesPlatform:
 
     def intake(self) -> tuple[Part, ...]:
         """See `Platform`."""
-        if not self._lease.held:
+        if not self._lease.writable:
             # No request is even tried: the loop must not stand still for an API server that does not answer.
             return (_wait_for_the_lease,)
         parts: list[Part] = []
@@ -160,9 +160,9 @@ class KubernetesPlatform:
             parts.append(self._statuses.look)
         if self._annotated is not None:
             parts.append(self._annotated.tell)
-        if self._lease.held:
+        if self._lease.writable:
             parts.append(partial(self._now_and_then, "files", self.keep_files))
-        if self._lease.held and self._annotated is not None:
+        if self._lease.writable and self._annotated is not None:
             parts.append(partial(self._now_and_then, "webhook", lambda: fill_ca(self._api, self._ca)))
         return tuple(parts)
 
@@ -199,7 +199,10 @@ class KubernetesPlatform:
             self._statuses.close()
         if self._annotated is not None:
             self._annotated.close()
-        self._lease.release()
+        if self._api.seal():
+            self._lease.release()
+        else:
+            self._lease.abandon()
         self._lease_api.close()
         self._api.close()
 

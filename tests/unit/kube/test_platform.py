@@ -28,13 +28,13 @@ def platform(world: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Over the API server in memory, with slice red and its loop in the test's hands; the lease is held."""
     world.apply(SLICE, "red", {"prefixes": ["10.22.0.0/16"]})
     world.turn()
-    lease = SimpleNamespace(held=True, release=lambda: None)
+    lease = SimpleNamespace(held=True, writable=True, release=lambda: None)
     monkeypatch.setattr(platform_module, "load_configuration", lambda _: None)
-    monkeypatch.setattr(platform_module, "Api", lambda _: world.api)
+    monkeypatch.setattr(platform_module, "Api", lambda *_: world.api)
     monkeypatch.setattr(platform_module, "Watcher", lambda *_: SimpleNamespace(start=lambda: None, stop=lambda: None))
     monkeypatch.setattr(platform_module, "Lease", lambda *_, **__: lease)
     monkeypatch.setattr(platform_module, "fill_ca", lambda *_: None)
-    world.api.close = lambda: None
+    world.api.seal, world.api.close = (lambda: True), (lambda: None)
     roles = frozenset({"hub", "member"})
     setting = Setting(
         kubeconfig=None, namespace="system", service="s", roles=roles, cluster="a", directory=world.directory
@@ -114,7 +114,7 @@ def test_statuses_are_told_although_files_cannot_be_kept(platform: Any) -> None:
 def test_nothing_is_taken_in_without_the_lease(platform: Any) -> None:
     """Another controller may lead by now: no object is looked at, and it is said why."""
     world = see(platform)
-    platform.lease.held = False
+    platform.lease.writable = False
     before = list(world.api.writes)
 
     (error,) = work(platform.intake())
