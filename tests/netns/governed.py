@@ -8,6 +8,7 @@ every node as its view: what the REST API and its streams do between processes, 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -175,7 +176,20 @@ class Governed(Guarded):
             for name, node in self.net.nodes.items()
             for first, last, _ in gaps
         }
-        return "\n".join(map(str, [*gaps, *logs.items(), *self.words()]))
+        return "\n".join(map(str, [*gaps, *logs.items(), self.dropped(), *self.words()]))
+
+    def dropped(self) -> dict[str, int]:
+        """Packets that the machine's own queues dropped so far: those of the tunnels' devices, and those of sockets."""
+        found: dict[str, int] = {}
+        for name, node in self.net.nodes.items():
+            links = json.loads(
+                node.machine.run("ip -s -j link show", "t-00", check=False).partition("Cannot")[0] or "[]"
+            )
+            for link in links:
+                found[f"{name} {link['ifname']}"] = link["stats64"]["tx"]["dropped"] + link["stats64"]["rx"]["dropped"]
+            udp = node.machine.run("grep ^Udp: /proc/net/snmp").splitlines()
+            found[f"{name} sockets"] = int(dict(zip(*(line.split() for line in udp), strict=True))["RcvbufErrors"])
+        return {queue: number for queue, number in found.items() if number}
 
     def _node(self, name: str, tunnels: Any, uses: Any, left: Any) -> Node:
         local = self.net.nodes[name].local
