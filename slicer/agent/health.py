@@ -29,6 +29,7 @@ from slicer.model.documents import Documents
 from slicer.model.names import Address
 from slicer.plan.dataplane import Health, LocalState
 from slicer.plan.probe_targets import (
+    GONE_S,
     ProbePlan,
     Spot,
     Target,
@@ -44,7 +45,7 @@ from slicer.plan.probe_targets import (
     reached,
     told_of,
 )
-from slicer.plan.probing import Kind, Line, Message, Pace, decode, encode, statistics
+from slicer.plan.probing import Kind, Line, Message, Pace, decode, digest, encode, statistics
 
 FOLLOW_S = 1.0
 """How often missing sockets are tried again."""
@@ -103,6 +104,8 @@ class HealthProber:
         self._reached: dict[int, frozenset[bytes]] = {}
         self._news = False
         self._follow_at = self._look_at = 0.0
+        self._late_at = -GONE_S
+        """When a probe was last sent much later than it should have been."""
         self.health = Health()
 
     def reconciled(self, view: Documents, local: LocalState, outcome: Outcome, began_at: float) -> None:
@@ -255,8 +258,14 @@ class HealthProber:
             heard.send(encode(replace(reply, sequence=message.sequence, sent_ns=message.sent_ns)), sender)
 
     def _message(self, number: int, kind: Kind) -> Message:
-        said = self._announced.get(number, _Announcement(heard_inside=True, reached=frozenset(), lost=frozenset()))
+        said = self._said(number)
         return Message(kind=kind, heard_inside=said.heard_inside, reached=said.reached, lost=said.lost)
+
+    def _said(self, number: int) -> _Announcement:
+        """What was announced last; at first what an earlier prober has found gone."""
+        gone = frozenset(digest(cluster) for of_set, cluster in self.health.gone if of_set == number)
+        at_first = _Announcement(heard_inside=True, reached=frozenset(), lost=gone)
+        return self._announced.get(number, at_first)
 
     def _lose(self, ns: str, devices: set[str]) -> None:
         """Others are told before anything else: each millisecond costs packets that they send here."""
@@ -270,7 +279,10 @@ class HealthProber:
                 self._gone[target] = now
 
     def _probe(self, target: Target, now: float) -> None:
-        line = self._lines[target].sending(self._pace, now, now - self._due[target])
+        late_s = now - self._due[target]
+        if self._pace.is_late(late_s):
+            self._late_at = now
+        line = self._lines[target].sending(self._pace, now, late_s)
         self._note(target, line)
         self._due[target] = now + self._pace.interval_s * (0.9 + secrets.randbelow(201) / 1000)
         probe = self._message(target.spot.tunnel_set, Kind.PROBE)
@@ -320,11 +332,13 @@ class HealthProber:
 
     def _announce(self, now: float) -> None:
         for number, found in self._reached.items():
-            gone = lost(self._plan, self._lines, number, now)
             silent = number in self._plan.asked and now - self._asked_at[number] >= self._pace.silence_s
+            known = self._said(number).lost
+            deaf = silent or now - self._late_at < GONE_S
+            gone = lost(self._plan, self._lines, number, now, known=known if deaf else None)
             said = _Announcement(heard_inside=not silent, reached=found, lost=gone)
             if said != self._announced.get(number):
-                self._news |= gone != self._message(number, Kind.NEWS).lost
+                self._news |= gone != known
                 self._announced[number] = said
                 self._push(number, now)
 

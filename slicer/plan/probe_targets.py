@@ -24,7 +24,7 @@ from slicer.plan.dataplane_topology import (
 from slicer.plan.dataplane_tunnel import own_probe_address, probe_address, tunnel_ends
 from slicer.plan.probing import Ends, Line, choose, digest
 
-GONE_S = 0.5
+GONE_S = 1.0
 """So long all tunnels to a cluster are down before it counts as gone: an error ends what would else have been tried
 again, and the only gateway's restarted wireguard-go is back by then."""
 NOTHING: frozenset[bytes] = frozenset()
@@ -192,10 +192,22 @@ def _are_lost(tunnels: Collection[Line], now: float) -> bool:
     return down and any(line.answered_ever or line.lived for line in tunnels)
 
 
-def lost(plan: ProbePlan, lines: Mapping[Target, Line], tunnel_set: int, now: float) -> frozenset[bytes]:
-    """The digests of the clusters that this gateway says are gone."""
+def lost(
+    plan: ProbePlan,
+    lines: Mapping[Target, Line],
+    tunnel_set: int,
+    now: float,
+    *,
+    known: frozenset[bytes] | None = None,
+) -> frozenset[bytes]:
+    """The digests of the clusters that this gateway says are gone.
+
+    With `known`, no others than it has said so far: so it is for a gateway that hears nobody of its own cluster either,
+    or gets no processor time. It cannot tell whether the others are silent or itself is deaf; sending on does no harm.
+    """
     clusters = [cluster for number, cluster in plan.remotes if number == tunnel_set]
-    return frozenset(digest(c) for c in clusters if _are_lost(_far(plan, lines, (tunnel_set, c)).values(), now))
+    found = frozenset(digest(c) for c in clusters if _are_lost(_far(plan, lines, (tunnel_set, c)).values(), now))
+    return found if known is None else found & known
 
 
 def assumed(target: Target, plan: ProbePlan, health: Health) -> Line:

@@ -54,6 +54,10 @@ class Pace:
         check_range("probe losses", self.losses, 1, 100)
         check_range("good probes", self.good, 1, 100)
 
+    def is_late(self, late_s: float) -> bool:
+        """Whether a probe that goes out so much too late says that the prober itself is held up."""
+        return late_s > self.interval_s / 2
+
     @property
     def silence_s(self) -> float:
         """Without a probe for this long a gateway says that its cluster does not hear it."""
@@ -202,7 +206,7 @@ class Line:
         held up for half an interval, so was perhaps all that its last probe needed: then that is no loss either, but
         not more often in a row than losses are needed, or a busy node would never notice anything.
         """
-        held_up = late_s > pace.interval_s / 2 and self.unanswered > self.excused
+        held_up = pace.is_late(late_s) and self.unanswered > self.excused
         excused = self.excused + 1 if held_up and self.excused < pace.losses else self.excused
         missing = self.unanswered - excused - self.under_way(pace)
         judged = self.cut(now) if missing >= pace.losses else self

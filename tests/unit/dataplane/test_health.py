@@ -326,6 +326,18 @@ def test_a_gateway_loses_a_cluster_when_all_tunnels_that_ever_worked_are_down_fo
     assert said(10.1, down, down) == said(11.0, down, well) == said(11.0, never, never) == frozenset()
 
 
+def test_a_deaf_gateway_loses_no_cluster_and_forgets_none(view, make):
+    """What it has said holds as long as the tunnels are down; nothing is added, and what works is gone no more."""
+    plan = plan_probes(view, make.local("a-n1", (0, 0), (0, 1)))
+    far, b = plan.targets[1:], frozenset({digest("b")})
+    down, well = Line(up=False, rtts_s=(0.001,), downs=(10.0,)), Line(up=True, rtts_s=(0.001,))
+
+    def said(known, line):
+        return lost(plan, dict.fromkeys(far, line), 0, 20.0, known=known)
+
+    assert [said(frozenset(), down), said(b, down), said(b, well)] == [frozenset(), b, frozenset()]
+
+
 def test_a_gateway_believes_that_a_cluster_is_gone_when_it_and_the_others_lost_it(view, make):
     """It does not answer for the others while one of them may get there; alone it decides alone."""
     plan = plan_probes(view, make.local("a-n1", (0, 0), (0, 1)))
