@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from slicer.agent import log
 from slicer.kernel.dataplane import DataPlane
@@ -16,7 +15,7 @@ from slicer.kernel.keys import Tunnel
 from slicer.model.clusters import TunnelUse
 from slicer.model.documents import Documents
 from slicer.plan.dataplane import Health, LocalState, LocalTunnel, wanted_tunnels
-from slicer.plan.standing import departures, tunnel_uses
+from slicer.plan.standing import standing_of
 
 LINGER_S = 5.0
 """Longer than any queue on the way holds a packet."""
@@ -41,10 +40,8 @@ class Tunnels:
 
     def settled(self, view: Documents, local: LocalState, health: Iterable[Health]) -> None:
         """The kernel was read back as planned for `local`, with its health or one of those that came meanwhile."""
-        states = [local, *(replace(local, health=other) for other in health)]
-        uses = {use for state in states for use in tunnel_uses(view, state)}
-        self.uses = tuple(sorted(uses, key=lambda use: (use.tunnel_set, use.generation)))
-        self.left = tuple(sorted(set.intersection(*(set(departures(view, state)) for state in states))))
+        standing = standing_of(view, local, health)
+        self.uses, self.left = standing.uses, standing.left
         gone = self._dataplane.forget_keys(self._wanted_at)
         if gone:
             log.event("tunnels.forgotten", keys=["-".join(map(str, tunnel)) for tunnel in gone])

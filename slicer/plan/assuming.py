@@ -12,7 +12,7 @@ from typing import TypeVar
 from slicer.model.documents import Documents
 from slicer.plan.dataplane_slice import Hop, gateway_hops, spread
 from slicer.plan.dataplane_topology import Health, LocalState, Topology, topology_of, tunnel_ns
-from slicer.plan.dataplane_tunnel import tunnel_ends
+from slicer.plan.dataplane_tunnel import tunnel_sets
 from slicer.plan.dataplane_values import NodePlan
 
 K = TypeVar("K", bound=Hashable)
@@ -44,32 +44,29 @@ def _gateways(topology: Topology, there: NodePlan) -> Iterator[tuple[tuple[int, 
         for remote in here.remotes:
             for version in here.versions:
                 hops = gateway_hops(here, version)
-                for (node, _, _), used in _in_group(here.ns, f"{remote.cluster}/{version}", version, hops, there):
+                for (node, _, _), used in _in_group(here.ns, remote.cluster, version, hops, there):
                     yield (here.tunnel_set, remote.cluster, node), used
 
 
 def _tunnels(
     topology: Topology, local: LocalState, there: NodePlan
 ) -> Iterator[tuple[tuple[int, str, int, int], bool]]:
-    for number in sorted({here.tunnel_set for here in topology.slices if here.slot is not None}):
-        slices = [here for here in topology.slices if here.tunnel_set == number and here.slot is not None]
-        tunnels = [tunnel for tunnel in local.tunnels if tunnel.tunnel_set == number]
-        ends = [end for tunnel in tunnels for end in tunnel_ends(tunnel, slices, topology, local)]
-        for cluster in sorted({end.cluster for end in ends}):
-            mine = {end.hop: end for end in ends if end.cluster == cluster}
+    for of_set in tunnel_sets(topology, local):
+        for cluster, ends in of_set.ends.items():
+            mine = {end.hop: end for end in ends}
             for version in (4, 6):
-                for hop, used in _in_group(tunnel_ns(number), f"{cluster}/{version}", version, list(mine), there):
-                    yield (number, cluster, mine[hop].index, mine[hop].generation), used
+                for hop, used in _in_group(tunnel_ns(of_set.number), cluster, version, list(mine), there):
+                    yield (of_set.number, cluster, mine[hop].index, mine[hop].generation), used
 
 
-def _in_group(ns: str, name: str, version: int, hops: Sequence[Hop], there: NodePlan) -> Iterator[tuple[Hop, bool]]:
+def _in_group(ns: str, cluster: str, version: int, hops: Sequence[Hop], there: NodePlan) -> Iterator[tuple[Hop, bool]]:
     """Of the members that have their objects in the kernel, whether the group has them."""
     if not hops:
         return
-    *objects, wanted = spread(ns, name, version, hops, hops)
-    group = next((group for group in there.groups if group.key == wanted.key), None)
+    wanted = spread(ns, cluster, version, hops, hops)
+    group = next((group for group in there.groups if group.key == wanted.group.key), None)
     known = {hop.key for hop in there.nexthops}
-    for hop, *copies in zip(hops, objects[::2], objects[1::2], strict=True):
+    for hop, copies in zip(hops, wanted.hops, strict=True):
         if group is not None and any(copy.key in known for copy in copies):
             yield hop, any(copy.id in {*group.members, group.spare} for copy in copies)
 

@@ -21,10 +21,11 @@ from slicer.plan.dataplane_topology import (
     Topology,
     has_cluster,
     pod_mtu,
+    problems_of,
     slice_ns,
     topology_of,
 )
-from slicer.plan.dataplane_tunnel import plan_tunnels
+from slicer.plan.dataplane_tunnel import plan_tunnels, tunnel_sets
 from slicer.plan.dataplane_values import Item, NodePlan, plan_of
 from slicer.plan.rotation import generation_of
 
@@ -76,18 +77,11 @@ def plan_node(view: Documents, local: LocalState) -> NodePlan:
     return plan_of(_items(topology_of(view, local), local))
 
 
-def problems_of(view: Documents, local: LocalState) -> tuple[str, ...]:
-    """What `view` asks for and cannot be planned, in words."""
-    return topology_of(view, local).problems
-
-
 def _items(topology: Topology, local: LocalState) -> Iterator[Item]:
     for here in topology.slices:
         yield from plan_slice(here, local)
         attachments = [attachment for attachment in local.attachments if attachment.slice == here.name]
         yield from plan_pod_rates(here.ns, attachments, local.leaf, pod_mtu(local.underlay_mtu))
-    ours = [here for here in topology.slices if here.slot is not None]
-    for number in sorted({here.tunnel_set for here in ours}):
-        slices = [here for here in ours if here.tunnel_set == number]
-        yield from plan_tunnels(number, slices, topology, local)
-        yield from plan_slice_rates(number, slices, local)
+    for of_set in tunnel_sets(topology, local):
+        yield from plan_tunnels(of_set, local)
+        yield from plan_slice_rates(of_set.number, of_set.slices, local)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from zlib import crc32
 
 from slicer.model.attachments import Attachment
@@ -200,11 +201,11 @@ def _remote_routes(here: SliceHere, local: LocalState) -> Iterator[Item]:
             blocks = [block for block in remote.blocks if block.version == version]
             if members and blocks:
                 used = used_gateways(here, remote.cluster, members, local)
-                group = spread(here.ns, f"{remote.cluster}/{version}", version, members, used)
-                yield from group
+                found = spread(here.ns, remote.cluster, version, members, used)
+                yield from found.items()
                 by_group = here.slot is None or sends_by_others(here, remote.cluster, local)
                 if by_group and not _is_gone(here, remote, local):
-                    yield from (Route(ns=here.ns, dst=block, nexthop=group[-1].id) for block in blocks)
+                    yield from (Route(ns=here.ns, dst=block, nexthop=found.group.id) for block in blocks)
 
 
 def gateway_hops(here: SliceHere, version: int) -> list[Hop]:
@@ -225,28 +226,39 @@ def used_gateways(here: SliceHere, cluster: str, members: Sequence[Hop], local: 
     return [hop for hop in good if hop[0] not in here.draining] or good or list(members)
 
 
-def spread(
-    ns: str, name: str, version: int, members: Sequence[Hop], used: Sequence[Hop]
-) -> tuple[Nexthop | NexthopGroup, ...]:
-    """A resilient group, the last, over those of `members` that are used, at least one, and its objects.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """A resilient group towards one cluster, and the objects of everything that may be a member of it."""
+
+    hops: tuple[tuple[Nexthop, Nexthop], ...]
+    """Of each possible member its object, and a spare one."""
+    group: NexthopGroup
+
+    def items(self) -> Iterator[Nexthop | NexthopGroup]:
+        """All of it, the group last."""
+        yield from (hop for pair in self.hops for hop in pair)
+        yield self.group
+
+
+def spread(ns: str, cluster: str, version: int, members: Sequence[Hop], used: Sequence[Hop]) -> Spread:
+    """The ways to `cluster` by those of `members` that are used, at least one.
 
     The objects of every member are always there, and a spare of each: taking a member out is one change of one group.
     """
     hops = [
-        Nexthop(ns=ns, id=_id(f"{who}/{version}/{copy}"), version=version, dev=dev, via=via)
+        [Nexthop(ns=ns, id=_id(f"{who}/{version}/{copy}"), version=version, dev=dev, via=via) for copy in (0, 1)]
         for who, dev, via in members
-        for copy in (0, 1)
     ]
     taken = [who for who, _, _ in used]
     group = NexthopGroup(
         ns=ns,
-        id=_id(f"group/{name}"),
+        id=_id(f"group/{cluster}/{version}"),
         members=tuple(sorted(_id(f"{who}/{version}/0") for who in taken)),
         spare=_id(f"{taken[0]}/{version}/1") if len(taken) == 1 else 0,
         buckets=BUCKETS,
         idle_s=IDLE_S,
     )
-    return (*hops, group)
+    return Spread(hops=tuple((one, spare) for one, spare in hops), group=group)
 
 
 def _id(name: str) -> int:

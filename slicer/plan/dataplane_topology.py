@@ -7,6 +7,8 @@ absent; what cannot work (no common address family) becomes a problem in words.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from slicer.model.attachments import Attachment
@@ -14,7 +16,7 @@ from slicer.model.clusters import ClusterBlocks, Gateway, GatewayState, Node, No
 from slicer.model.documents import Documents, of_kind
 from slicer.model.names import Address, Prefix
 from slicer.model.slices import QosProfile, SliceState
-from slicer.plan.rotation import generation_of
+from slicer.plan.rotation import generations
 
 VXLAN_PORT = 4790
 """UDP. Not 4789 (Calico, and the kernel's users by default) nor 8472 (Flannel, Cilium): two owners of one port in the
@@ -159,11 +161,10 @@ class SliceHere:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
-    """All slices of the node, sorted by VNI; the gateways of other clusters; and what is wrong."""
+    """All slices of the node, sorted by VNI, and the gateways of other clusters."""
 
     slices: tuple[SliceHere, ...]
     remote_gateways: tuple[Gateway, ...]
-    problems: tuple[str, ...]
 
 
 def slice_ns(vni: int) -> str:
@@ -192,37 +193,71 @@ def has_cluster(state: SliceState, cluster: str) -> bool:
 
 
 def topology_of(view: Documents, local: LocalState) -> Topology:
-    """What `view` means for this node."""
-    problems: list[str] = []
-    neighbours = _underlay_neighbours(view, local, problems)
+    """What `view` means for this node, whatever its health."""
+    neighbours = {node.name: (node, at) for node, at in _underlay(view, local) if at is not None}
+    documents = _grouped(view, local.cluster)
     states = sorted(of_kind(view, SliceState), key=lambda state: state.vni)
-    here = [_slice_here(view, local, state, neighbours) for state in states if has_cluster(state, local.cluster)]
-    remote = tuple(gateway for gateway in of_kind(view, Gateway) if gateway.cluster != local.cluster)
-    return Topology(slices=tuple(here), remote_gateways=remote, problems=tuple(problems))
+    here = [_slice_here(documents, local, state, neighbours) for state in states if has_cluster(state, local.cluster)]
+    return Topology(slices=tuple(here), remote_gateways=documents.remote_gateways)
 
 
-def _underlay_neighbours(view: Documents, local: LocalState, problems: list[str]) -> dict[str, tuple[Node, Address]]:
-    """The other nodes of the cluster that VXLAN can reach, with the address to use."""
-    found: dict[str, tuple[Node, Address]] = {}
+def problems_of(view: Documents, local: LocalState) -> tuple[str, ...]:
+    """What `view` asks for and cannot be planned, in words."""
+    family = f"IPv{local.addresses[0].version}"
+    lone = [node.name for node, at in _underlay(view, local) if at is None]
+    return tuple(f"node {name} has no {family} address, which VXLAN uses here" for name in lone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Grouped:
+    """The view's documents by what each slice asks them for: looked through once, not once a slice."""
+
+    blocks: Mapping[str, Mapping[str, tuple[Prefix, ...]]]
+    """By slice and cluster."""
+    held: Mapping[str, Mapping[str, NodeBlocks]]
+    """Of this cluster, by slice and node."""
+    gateways: Mapping[int, Sequence[Gateway]]
+    """Of this cluster, by tunnel set and slot."""
+    remote_gateways: tuple[Gateway, ...]
+    generations: Mapping[int, int]
+
+
+def _grouped(view: Documents, cluster: str) -> _Grouped:
+    blocks: dict[str, dict[str, tuple[Prefix, ...]]] = defaultdict(dict)
+    for given in of_kind(view, ClusterBlocks):
+        blocks[given.slice][given.cluster] = given.blocks
+    held: dict[str, dict[str, NodeBlocks]] = defaultdict(dict)
+    for of_node in of_kind(view, NodeBlocks):
+        if of_node.cluster == cluster:
+            held[of_node.slice][of_node.node] = of_node
+    gateways: dict[int, list[Gateway]] = defaultdict(list)
+    for gateway in sorted(of_kind(view, Gateway), key=lambda gateway: gateway.slot):
+        if gateway.cluster == cluster:
+            gateways[gateway.tunnel_set].append(gateway)
+    return _Grouped(
+        blocks=blocks,
+        held=held,
+        gateways=gateways,
+        remote_gateways=tuple(gateway for gateway in of_kind(view, Gateway) if gateway.cluster != cluster),
+        generations=generations(view),
+    )
+
+
+def _underlay(view: Documents, local: LocalState) -> Iterator[tuple[Node, Address | None]]:
+    """The other nodes of the cluster, with the address at which VXLAN reaches them, if there is one."""
+    version = local.addresses[0].version
     for node in of_kind(view, Node):
-        if node.cluster != local.cluster or node.name == local.node:
-            continue
-        address = next((a for a in node.addresses if a.version == local.addresses[0].version), None)
-        if address is None:
-            problems.append(f"node {node.name} has no IPv{local.addresses[0].version} address, which VXLAN uses here")
-        else:
-            found[node.name] = (node, address)
-    return found
+        if node.cluster == local.cluster and node.name != local.node:
+            yield node, next((address for address in node.addresses if address.version == version), None)
 
 
 def _slice_here(
-    view: Documents, local: LocalState, state: SliceState, nodes: dict[str, tuple[Node, Address]]
+    documents: _Grouped, local: LocalState, state: SliceState, nodes: dict[str, tuple[Node, Address]]
 ) -> SliceHere:
     name = state.spec.name
-    blocks = {held.cluster: held.blocks for held in of_kind(view, ClusterBlocks) if held.slice == name}
-    held = {n.node: n for n in of_kind(view, NodeBlocks) if n.slice == name and n.cluster == local.cluster}
-    gateways = _gateways(view, local.cluster, state.tunnel_set)
-    generation = generation_of(state.tunnel_set, view)
+    blocks, held = documents.blocks.get(name, {}), documents.held.get(name, {})
+    gateways = documents.gateways.get(state.tunnel_set, ())
+    generation = documents.generations.get(state.tunnel_set, 0)
     mine = held.get(local.node)
     return SliceHere(
         name=name,
@@ -246,11 +281,6 @@ def _slice_here(
         generation=generation,
         pledged=any(g.node == local.node and g.uses == (generation,) for g in gateways),
     )
-
-
-def _gateways(view: Documents, cluster: str, tunnel_set: int) -> list[Gateway]:
-    found = [g for g in of_kind(view, Gateway) if (g.cluster, g.tunnel_set) == (cluster, tunnel_set)]
-    return sorted(found, key=lambda gateway: gateway.slot)
 
 
 def _neighbour(held: NodeBlocks, node: Node, underlay: Address) -> Neighbour:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from slicer.model.clusters import Gateway, GatewayState, TunnelEndpoint
@@ -49,28 +49,26 @@ KEEPALIVE_S = 25
 """Below the 30 s after which common firewalls forget a UDP flow; also what starts the handshake at once."""
 
 
-def plan_tunnels(number: int, slices: Sequence[SliceHere], topology: Topology, local: LocalState) -> Iterator[Item]:
-    """The namespace of tunnel set `number`, whose gateway this node is for all of `slices`; without its rates."""
-    ns = tunnel_ns(number)
-    tunnels = sorted((t for t in local.tunnels if t.tunnel_set == number), key=lambda t: (t.index, t.generation))
-    ends = [end for tunnel in tunnels for end in tunnel_ends(tunnel, slices, topology, local)]
+def plan_tunnels(of_set: TunnelSet, local: LocalState) -> Iterator[Item]:
+    """The namespace of a tunnel set, without its rates."""
+    ns, first = tunnel_ns(of_set.number), of_set.slices[0]
     yield Namespace(ns=ns)
     yield from namespace_settings(ns, f"{local.cluster}/{local.node}/{ns}")
-    yield from _rules(ns, own_probe_prefix(slices[0], local))
-    for generation in sorted({tunnel.generation for tunnel in tunnels} | {slices[0].generation}):
-        yield LinkAddress(ns=ns, dev="lo", address=own_probe_address(slices[0], local, generation))
+    yield from _rules(ns, own_probe_prefix(first, local))
+    for generation in sorted({tunnel.generation for tunnel in of_set.tunnels} | {first.generation}):
+        yield LinkAddress(ns=ns, dev="lo", address=own_probe_address(first, local, generation))
     yield Link(ns=ns, name="lo", kind="loopback", mtu=LOOPBACK_MTU)
-    for tunnel in tunnels:
+    for tunnel in of_set.tunnels:
         yield from _device(ns, tunnel, local)
-    for here in slices:
+    for here in of_set.slices:
         yield from _trunk_routes(ns, here)
-    for cluster in sorted({end.cluster for end in ends}):
-        yield from _remote_routes(ns, cluster, [end for end in ends if end.cluster == cluster], slices, local)
-    for end in ends:
-        yield end.peer
-        far = probe_address(end.cluster, number, end.index, end.generation)
-        yield Route(ns=ns, dst=ipaddress.ip_network(far), dev=end.peer.dev)
-    yield table(ns, _filter_text(slices, own_probe_prefix(slices[0], local)))
+    for cluster, ends in of_set.ends.items():
+        yield from _remote_routes(ns, cluster, ends, of_set.slices, local)
+        for end in ends:
+            yield end.peer
+            far = probe_address(cluster, of_set.number, end.index, end.generation)
+            yield Route(ns=ns, dst=ipaddress.ip_network(far), dev=end.peer.dev)
+    yield table(ns, _filter_text(of_set.slices, own_probe_prefix(first, local)))
 
 
 def probe_address(cluster: str, tunnel_set: int, slot: int, generation: int = 0) -> Address:
@@ -141,7 +139,31 @@ class TunnelEnd:
         return (self.peer.dev, self.peer.dev, None)
 
 
-def tunnel_ends(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelSet:
+    """A tunnel set whose gateway this node is."""
+
+    number: int
+    slices: tuple[SliceHere, ...]
+    """That it carries, one at least."""
+    tunnels: tuple[LocalTunnel, ...]
+    """This node's, by index and generation."""
+    ends: Mapping[str, tuple[TunnelEnd, ...]]
+    """Of those tunnels, by remote cluster; none is empty."""
+
+
+def tunnel_sets(topology: Topology, local: LocalState) -> Iterator[TunnelSet]:
+    """By number; like the topology it is the same whatever the node's health is."""
+    ours = [here for here in topology.slices if here.slot is not None]
+    for number in sorted({here.tunnel_set for here in ours}):
+        slices = tuple(here for here in ours if here.tunnel_set == number)
+        tunnels = sorted((t for t in local.tunnels if t.tunnel_set == number), key=lambda t: (t.index, t.generation))
+        ends = [end for tunnel in tunnels for end in _tunnel_ends(tunnel, slices, topology, local)]
+        by_cluster = {c: tuple(end for end in ends if end.cluster == c) for c in sorted({end.cluster for end in ends})}
+        yield TunnelSet(number=number, slices=slices, tunnels=tuple(tunnels), ends=by_cluster)
+
+
+def _tunnel_ends(
     tunnel: LocalTunnel, slices: Sequence[SliceHere], topology: Topology, local: LocalState
 ) -> Iterator[TunnelEnd]:
     """Device j talks to the gateway in slot j of each remote cluster, whose device for us is the one of *our* slot.
@@ -197,7 +219,7 @@ def _by_family(block: Prefix) -> tuple[int, int, int]:
 
 
 def _remote_routes(
-    ns: str, cluster: str, ends: list[TunnelEnd], slices: Sequence[SliceHere], local: LocalState
+    ns: str, cluster: str, ends: Sequence[TunnelEnd], slices: Sequence[SliceHere], local: LocalState
 ) -> Iterator[Item]:
     blocks = _blocks(slices, cluster)
     members = [end.hop for end in ends]
@@ -205,9 +227,9 @@ def _remote_routes(
     for version in (4, 6):
         wanted = [block for block in blocks if block.version == version]
         if wanted:
-            group = spread(ns, f"{cluster}/{version}", version, members, used)
-            yield from group
-            yield from (Route(ns=ns, dst=block, nexthop=group[-1].id) for block in wanted)
+            found = spread(ns, cluster, version, members, used)
+            yield from found.items()
+            yield from (Route(ns=ns, dst=block, nexthop=found.group.id) for block in wanted)
 
 
 def used_ends(cluster: str, ends: Sequence[TunnelEnd], here: SliceHere, local: LocalState) -> list[TunnelEnd]:

@@ -21,7 +21,7 @@ from slicer.plan.dataplane_topology import (
     tunnel_device,
     tunnel_ns,
 )
-from slicer.plan.dataplane_tunnel import own_probe_address, probe_address, tunnel_ends
+from slicer.plan.dataplane_tunnel import own_probe_address, probe_address, tunnel_sets
 from slicer.plan.probing import Ends, Line, choose, digest
 
 GONE_S = 1.0
@@ -129,17 +129,16 @@ def _gateways(here: SliceHere, slots: Mapping[tuple[int, str], int]) -> Iterator
 
 
 def _tunnels(topology: Topology, local: LocalState) -> Iterator[TunnelTarget]:
-    for number in sorted({here.tunnel_set for here in topology.slices if here.slot is not None}):
-        slices = [here for here in topology.slices if here.tunnel_set == number and here.slot is not None]
-        for tunnel in local.tunnels:
-            if tunnel.tunnel_set == number:
-                own = own_probe_address(slices[0], local, tunnel.generation)
-                spot = Spot(ns=tunnel_ns(number), tunnel_set=number, address=own)
-                for end in tunnel_ends(tunnel, slices, topology, local):
-                    address = probe_address(end.cluster, number, end.index, end.generation)
-                    yield TunnelTarget(
-                        spot=spot, address=address, cluster=end.cluster, index=end.index, generation=end.generation
-                    )
+    for of_set in tunnel_sets(topology, local):
+        for end in (end for ends in of_set.ends.values() for end in ends):
+            own = own_probe_address(of_set.slices[0], local, end.generation)
+            yield TunnelTarget(
+                spot=Spot(ns=tunnel_ns(of_set.number), tunnel_set=of_set.number, address=own),
+                address=probe_address(end.cluster, of_set.number, end.index, end.generation),
+                cluster=end.cluster,
+                index=end.index,
+                generation=end.generation,
+            )
 
 
 def judge(

@@ -10,7 +10,6 @@ say of themselves, so that whoever is killed finds the way on, and a withdrawn g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from slicer.model.clusters import Gateway, Rotation, RotationState
@@ -51,7 +50,16 @@ class RotationStatus:
 
 def generation_of(tunnel_set: int, documents: Documents) -> int:
     """The generation in force: the highest that was asked for; 0 where none ever was."""
-    return max((spec.generation for spec in _specs(tunnel_set, documents)), default=0)
+    return generations(documents).get(tunnel_set, 0)
+
+
+def generations(documents: Documents) -> dict[int, int]:
+    """The generation in force of each tunnel set that has a rotation."""
+    found: dict[int, int] = {}
+    for rotation in of_kind(documents, RotationState):
+        number = rotation.spec.tunnel_set
+        found[number] = max(rotation.spec.generation, found.get(number, 0))
+    return found
 
 
 def next_generation(tunnel_set: int, documents: Documents, given: int) -> int:
@@ -152,10 +160,6 @@ def outdated(documents: Documents) -> list[RotationState]:
         mine = [r for r in of_kind(documents, RotationState) if r.spec.tunnel_set == number]
         found += sorted(mine, key=lambda rotation: rotation.spec.generation)[:-HISTORY]
     return found
-
-
-def _specs(tunnel_set: int, documents: Documents) -> Iterator[Rotation]:
-    return (r.spec for r in of_kind(documents, RotationState) if r.spec.tunnel_set == tunnel_set)
 
 
 def _gateways(tunnel_set: int, documents: Documents) -> list[Gateway]:

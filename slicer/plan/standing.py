@@ -5,48 +5,50 @@ Said after a reconcile that was read back, so that others may take away what is 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
 from slicer.model.clusters import Gateway, GatewayState, TunnelUse
 from slicer.model.documents import Documents, of_kind
 from slicer.plan.dataplane_slice import gateway_hops, sends_by_others, used_gateways
-from slicer.plan.dataplane_topology import LocalState, SliceHere, Topology, topology_of
-from slicer.plan.dataplane_tunnel import TunnelEnd, tunnel_ends, used_ends
-
-_Sending = dict[int, list[TunnelEnd]]
+from slicer.plan.dataplane_topology import Health, LocalState, SliceHere, Topology, topology_of
+from slicer.plan.dataplane_tunnel import TunnelEnd, TunnelSet, tunnel_sets, used_ends
 
 
-def tunnel_uses(view: Documents, local: LocalState) -> tuple[TunnelUse, ...]:
-    """The generations of each tunnel set whose gateway this node is through which it sends, sorted."""
-    sending = _sending(topology_of(view, local), local)
-    found = {(number, end.generation) for number, ends in sending.items() for end in ends}
-    return tuple(TunnelUse(tunnel_set=number, generation=generation) for number, generation in sorted(found))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a node says of itself."""
+
+    uses: tuple[TunnelUse, ...] = ()
+    """The generations of each tunnel set whose gateway it is through which it sends, sorted."""
+    left: tuple[str, ...] = ()
+    """Departures of the gateways that it has left, sorted."""
 
 
-def departures(view: Documents, local: LocalState) -> tuple[str, ...]:
-    """Departures of the gateways that this node has left, sorted."""
+def standing_of(view: Documents, local: LocalState, health: Iterable[Health] = ()) -> Standing:
+    """What holds whether `local.health` or one of `health` is in force: what is used in any, what is left in all."""
     topology = topology_of(view, local)
-    sending = _sending(topology, local)
+    sets = list(tunnel_sets(topology, local))
     going = [gateway for gateway in of_kind(view, Gateway) if gateway.state is not GatewayState.ACTIVE]
-    return tuple(sorted(gateway.departure for gateway in going if _has_left(gateway, topology, sending, local)))
+    uses: set[tuple[int, int]] = set()
+    left = {gateway.departure for gateway in going}
+    for state in (local, *(replace(local, health=other) for other in health)):
+        sending = {of_set.number: _sending(of_set, state) for of_set in sets}
+        uses |= {(number, end.generation) for number, ends in sending.items() for end in ends}
+        left &= {gateway.departure for gateway in going if _has_left(gateway, topology, sending, state)}
+    return Standing(
+        uses=tuple(TunnelUse(tunnel_set=number, generation=generation) for number, generation in sorted(uses)),
+        left=tuple(sorted(left)),
+    )
 
 
-def _sending(topology: Topology, local: LocalState) -> _Sending:
-    """The tunnels that this node sends through, by tunnel set."""
-    found: _Sending = {}
-    for number in sorted({here.tunnel_set for here in topology.slices if here.slot is not None}):
-        slices = [here for here in topology.slices if here.tunnel_set == number and here.slot is not None]
-        tunnels = [tunnel for tunnel in local.tunnels if tunnel.tunnel_set == number]
-        ends = [end for tunnel in tunnels for end in tunnel_ends(tunnel, slices, topology, local)]
-        found[number] = [
-            end
-            for cluster in sorted({end.cluster for end in ends})
-            for end in used_ends(cluster, [e for e in ends if e.cluster == cluster], slices[0], local)
-        ]
-    return found
+def _sending(of_set: TunnelSet, local: LocalState) -> list[TunnelEnd]:
+    """The tunnels that this node sends through."""
+    found = (used_ends(cluster, ends, of_set.slices[0], local) for cluster, ends in of_set.ends.items())
+    return [end for ends in found for end in ends]
 
 
-def _has_left(gateway: Gateway, topology: Topology, sending: _Sending, local: LocalState) -> bool:
+def _has_left(gateway: Gateway, topology: Topology, sending: dict[int, list[TunnelEnd]], local: LocalState) -> bool:
     number = gateway.tunnel_set
     if gateway.cluster != local.cluster:
         used = [(end.cluster, end.index) for end in sending.get(number, ())]

@@ -12,7 +12,7 @@ from slicer.plan.assuming import assumed_health
 from slicer.plan.dataplane import Health, LocalTunnel, plan_node, wanted_tunnels
 from slicer.plan.probe_targets import TunnelTarget, assumed, judge, lost, plan_probes
 from slicer.plan.probing import Kind, Message, Pace, digest
-from slicer.plan.standing import departures, tunnel_uses
+from slicer.plan.standing import standing_of
 
 OLD, NEW = (0, "b", 0, 0), (0, "b", 0, 1)
 BOTH = Health(judged_tunnels=frozenset({OLD, NEW}))
@@ -56,7 +56,7 @@ def devices(plan):
 
 def used(view, local):
     """The same, and the generations that the node reports to use."""
-    said = {use.generation for use in tunnel_uses(view, local)}
+    said = {use.generation for use in standing_of(view, local).uses}
     return devices(plan_node(view, local)), said
 
 
@@ -162,7 +162,7 @@ def test_a_node_leaves_a_draining_gateway_for_one_that_works(make, health, left)
     view, local = leaving(make, GatewayState.DRAINING), make.local("a-n3", health=health)
 
     assert vias(plan_node(view, local)) == ({"10.1.0.129"} if left else {"10.1.0.65"})
-    assert departures(view, local) == (("a/0/0@7",) if left else ())
+    assert standing_of(view, local).left == (("a/0/0@7",) if left else ())
 
 
 @pytest.mark.parametrize(("keys", "left"), [((), False), ((4,), True)], ids=["no tunnels", "tunnels"])
@@ -172,7 +172,7 @@ def test_without_probes_a_node_leaves_a_draining_gateway_for_one_that_has_tunnel
     view |= {"gateway/a/0/1": make.gateway("a", 1, "a-n2", *map(make.key, keys))}
 
     assert vias(plan_node(view, make.local("a-n3"))) == ({"10.1.0.129"} if left else {"10.1.0.65"})
-    assert departures(view, make.local("a-n3")) == (("a/0/0@7",) if left else ())
+    assert standing_of(view, make.local("a-n3")).left == (("a/0/0@7",) if left else ())
     assert vias(plan_node(view, make.local("a-n3", health=GOOD))) == {"10.1.0.129"}
 
 
@@ -207,9 +207,9 @@ def test_a_remote_gateway_leaves_the_tunnel_to_a_draining_one(make):
     )
 
     assert devices(plan_node(view, replace(local, health=good))) == {"w0.1"}
-    assert departures(view, replace(local, health=good)) == ("a/0/0@7",)
+    assert standing_of(view, replace(local, health=good)).left == ("a/0/0@7",)
     assert devices(plan_node(view, replace(local, health=bad))) == {"w0.0"}
-    assert departures(view, replace(local, health=bad)) == ()
+    assert standing_of(view, replace(local, health=bad)).left == ()
 
 
 def trunk_routes(plan):
@@ -222,9 +222,9 @@ def test_own_pods_of_a_leaving_gateway_go_by_the_others(make):
     local = make.local("a-n1", (0, 0), health=Health(judged_gateways=frozenset({N2}), judged_tunnels=frozenset({OLD})))
 
     assert trunk_routes(plan_node(leaving(make, GatewayState.DRAINING), local))
-    assert departures(leaving(make, GatewayState.DRAINING), local) == ()
+    assert standing_of(leaving(make, GatewayState.DRAINING), local).left == ()
     assert not trunk_routes(plan_node(leaving(make, GatewayState.LEAVING), local))
-    assert departures(leaving(make, GatewayState.LEAVING), local) == ("a/0/0@7",)
+    assert standing_of(leaving(make, GatewayState.LEAVING), local).left == ("a/0/0@7",)
 
 
 def test_own_pods_of_a_new_gateway_go_by_the_others_until_its_tunnels_work(make):
@@ -240,8 +240,8 @@ def test_own_pods_of_a_new_gateway_go_by_the_others_until_its_tunnels_work(make)
 
 def test_what_is_said_names_set_and_generation(view, make):
     """For the report."""
-    assert tunnel_uses(view, here(make)) == (TunnelUse(tunnel_set=0, generation=1),)
-    assert tunnel_uses(view, make.local("a-n3")) == ()
+    assert standing_of(view, here(make)).uses == (TunnelUse(tunnel_set=0, generation=1),)
+    assert standing_of(view, make.local("a-n3")).uses == ()
 
 
 @pytest.mark.parametrize("health", [BOTH, replace(BOTH, avoided_tunnels=frozenset({NEW}))])

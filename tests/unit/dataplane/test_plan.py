@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -11,10 +12,12 @@ from slicer.model.attachments import Attachment
 from slicer.model.clusters import ClusterBlocks, Node
 from slicer.model.documents import key_of
 from slicer.model.slices import Bandwidth, QosProfile, Slice, SliceState
-from slicer.plan.dataplane import HostRoute, plan_node, pod_mtu, problems_of, wanted_tunnels
+from slicer.plan.dataplane import Health, HostRoute, plan_node, pod_mtu, problems_of, wanted_tunnels
 from slicer.plan.dataplane_diff import diff
 from slicer.plan.dataplane_tunnel import probe_address
 from slicer.plan.dataplane_values import NodePlan
+from slicer.plan.probe_targets import plan_probes
+from slicer.plan.standing import standing_of
 
 
 def commands(view, local):
@@ -305,6 +308,36 @@ def test_the_order_of_the_view_does_not_matter(make, data):
     shuffled = data.draw(st.permutations(list(view.items())))
 
     assert plan_node(dict(shuffled), local) == plan_node(view, local)
+
+
+class Counted(dict):
+    """A view that counts how often it is looked through."""
+
+    looks = 0
+
+    def items(self):
+        self.looks += 1
+        return super().items()
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [plan_node, plan_probes, problems_of, standing_of, lambda view, local: standing_of(view, local, [Health()] * 5)],
+    ids=["plan_node", "plan_probes", "problems_of", "standing_of", "standing_of, six healths"],
+)
+def test_a_view_is_looked_through_as_often_for_many_slices_as_for_one(make, plan):
+    """A node plans after every change: what it costs may not be slices times documents."""
+
+    def looks(slices):
+        states = [
+            SliceState(spec=Slice(name=f"s{n}", prefixes=make.prefixes(f"10.{n}.0.0/16")), vni=n, tunnel_set=n % 3)
+            for n in range(2, slices + 2)
+        ]
+        view = Counted(make.documents(*states))
+        plan(view, make.local("a-n1", (0, 0)))
+        return view.looks
+
+    assert 0 < looks(1) == looks(20) < 10
 
 
 def test_node_names_do_not_collide_with_keys(make):
