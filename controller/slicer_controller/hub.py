@@ -169,10 +169,8 @@ class Hub:
     def _release_if_left(self, blocks: ClusterBlocks) -> None:
         state = self._state.documents.get(f"slice/{blocks.slice}")
         if isinstance(state, SliceState):
-            if not state.spec.clusters or blocks.cluster in state.spec.clusters:
-                known = f"cluster/{blocks.cluster}" in self._state.documents
-                if known:
-                    return
+            if state.spec.has_cluster(blocks.cluster) and f"cluster/{blocks.cluster}" in self._state.documents:
+                return
             self._reserve(blocks)
         self._state.delete(f"block/{blocks.slice}/{blocks.cluster}")
         log.info("blocks released", extra={"slice": blocks.slice, "cluster": blocks.cluster})

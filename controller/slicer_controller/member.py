@@ -21,7 +21,7 @@ from slicer.plan.allocation import REST_S, Reservation, contains, live, node_bit
 from slicer.plan.draining import FORCE_S, LINGER_S, awaited, drained_nodes
 from slicer.plan.gateways import Leaving, plan_gateways
 from slicer.plan.grants import router_clashes
-from slicer.plan.views import in_slice, plan_endpoints
+from slicer.plan.views import plan_endpoints
 from slicer_controller.access import Peer, is_revoked
 from slicer_controller.granting import Granting
 from slicer_controller.state import State
@@ -47,7 +47,7 @@ class Member:
 
     def reconcile(self) -> None:
         """Make node blocks, grants, gateways, endpoints and demands what slices, nodes and pods ask for."""
-        slices = [s for s in of_kind(self._state.documents, SliceState) if in_slice(s, self._cluster)]
+        slices = [s for s in of_kind(self._state.documents, SliceState) if s.spec.has_cluster(self._cluster)]
         short = {(state.spec.name, version) for state in slices for version in self._allot(state)}
         names = {state.spec.name for state in slices}
         self._release(b for b in self._own(NodeBlocks) if b.slice not in names or self._is_deleted(b.node))

@@ -110,6 +110,10 @@ class Slice:
         check_range("length of contact", len(self.contact), 0, CONTACT_MAX)
         check_prefixes(self.prefixes)
 
+    def has_cluster(self, cluster: str) -> bool:
+        """Whether the cluster is a member."""
+        return not self.clusters or cluster in self.clusters
+
 
 def check_prefixes(prefixes: tuple[Prefix, ...]) -> None:
     """InvalidError unless there is one prefix, or one of each family, and each could hold a slice."""

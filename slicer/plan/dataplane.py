@@ -19,7 +19,6 @@ from slicer.plan.dataplane_topology import (
     LocalState,
     LocalTunnel,
     Topology,
-    has_cluster,
     pod_mtu,
     problems_of,
     slice_ns,
@@ -27,7 +26,7 @@ from slicer.plan.dataplane_topology import (
 )
 from slicer.plan.dataplane_tunnel import plan_tunnels, tunnel_sets
 from slicer.plan.dataplane_values import Item, NodePlan, plan_of
-from slicer.plan.rotation import generation_of
+from slicer.plan.rotation import generations
 
 __all__ = [
     "Health",
@@ -50,8 +49,12 @@ def wanted_tunnels(view: Documents, cluster: str, node: str) -> frozenset[tuple[
     """
     gateways = of_kind(view, Gateway)
     mine = {g.tunnel_set: g for g in gateways if (g.cluster, g.node) == (cluster, node)}
-    remote = [g for g in gateways if g.cluster != cluster and g.tunnel_set in mine and _is_linked(view, cluster, g)]
-    wanted = {(g.tunnel_set, g.slot, generation_of(g.tunnel_set, view)) for g in remote}
+    specs = [(state.tunnel_set, state.spec) for state in of_kind(view, SliceState) if state.spec.has_cluster(cluster)]
+    linked = {(number, g.cluster) for number, spec in specs for g in gateways if spec.has_cluster(g.cluster)}
+    far = [g for g in gateways if g.cluster != cluster and g.tunnel_set in mine]
+    remote = [g for g in far if (g.tunnel_set, g.cluster) in linked]
+    in_force = generations(view)
+    wanted = {(g.tunnel_set, g.slot, in_force.get(g.tunnel_set, 0)) for g in remote}
     for number, own in mine.items():
         used = {use for g in (*remote, own) if g.tunnel_set == number for use in _uses(g)}
         slots = {g.slot for g in remote if g.tunnel_set == number}
@@ -62,14 +65,6 @@ def wanted_tunnels(view: Documents, cluster: str, node: str) -> frozenset[tuple[
 def _uses(gateway: Gateway) -> Iterable[int]:
     """Of a gateway that has not said what it sends through, all that it has is taken for used."""
     return gateway.uses or {end.generation for end in gateway.tunnels}
-
-
-def _is_linked(view: Documents, cluster: str, gateway: Gateway) -> bool:
-    """Whether a slice of the gateway's tunnel set has both clusters."""
-    return any(
-        state.tunnel_set == gateway.tunnel_set and has_cluster(state, cluster) and has_cluster(state, gateway.cluster)
-        for state in of_kind(view, SliceState)
-    )
 
 
 def plan_node(view: Documents, local: LocalState) -> NodePlan:

@@ -187,18 +187,14 @@ def is_tunnel_device(name: str) -> bool:
     return re.fullmatch(r"w[0-9]+\.[0-9]+(\.[0-9]+)?", name) is not None
 
 
-def has_cluster(state: SliceState, cluster: str) -> bool:
-    """Whether `cluster` is a member of the slice; a slice that names none has all."""
-    return not state.spec.clusters or cluster in state.spec.clusters
-
-
 def topology_of(view: Documents, local: LocalState) -> Topology:
     """What `view` means for this node, whatever its health."""
     neighbours = {node.name: (node, at) for node, at in _underlay(view, local) if at is not None}
     documents = _grouped(view, local.cluster)
-    states = sorted(of_kind(view, SliceState), key=lambda state: state.vni)
-    here = [_slice_here(documents, local, state, neighbours) for state in states if has_cluster(state, local.cluster)]
-    return Topology(slices=tuple(here), remote_gateways=documents.remote_gateways)
+    states = [state for state in of_kind(view, SliceState) if state.spec.has_cluster(local.cluster)]
+    by_vni = sorted(states, key=lambda state: state.vni)
+    here = tuple(_slice_here(documents, local, state, neighbours) for state in by_vni)
+    return Topology(slices=here, remote_gateways=documents.remote_gateways)
 
 
 def problems_of(view: Documents, local: LocalState) -> tuple[str, ...]:
@@ -271,7 +267,7 @@ def _slice_here(
         remotes=tuple(
             Remote(cluster=c, blocks=tuple(sorted(blocks[c], key=_by_family)))
             for c in sorted(blocks)
-            if c != local.cluster and has_cluster(state, c)
+            if c != local.cluster and state.spec.has_cluster(c)
         ),
         gateways=tuple(gateway.node for gateway in gateways),
         slot=next((gateway.slot for gateway in gateways if gateway.node == local.node), None),

@@ -18,7 +18,7 @@ from slicer.model.clusters import Drain, Gateway, GatewayState, Node
 from slicer.model.documents import Documents, of_kind
 from slicer.model.errors import ConflictError, NotFoundError
 from slicer.model.slices import SliceState
-from slicer.plan.views import clusters_of, in_slice
+from slicer.plan.views import peers_of
 
 LINGER_S = 2.0
 """After the last one has left: what it sent before may still wait in a queue on the way."""
@@ -59,7 +59,9 @@ def awaited(gateway: Gateway, documents: Documents) -> tuple[str, ...]:
     nodes = [node for node in of_kind(documents, Node) if node.cluster == gateway.cluster]
     if gateway.state is GatewayState.LEAVING:
         return _missing(gateway, [node for node in nodes if node.name == gateway.node], ())
-    return _missing(gateway, [n for n in nodes if n.name != gateway.node], _remotes(gateway, documents))
+    place = (gateway.cluster, gateway.slot)
+    remotes = [p for g, peers in peers_of(gateway.tunnel_set, documents) if (g.cluster, g.slot) == place for p in peers]
+    return _missing(gateway, [n for n in nodes if n.name != gateway.node], remotes)
 
 
 def drain_status(drain: Drain, documents: Documents) -> DrainStatus:
@@ -115,20 +117,7 @@ def _successors(gateway: Gateway, documents: Documents) -> list[str]:
 
 def _slices_on(cluster: str, numbers: Collection[int], documents: Documents) -> list[str]:
     states = [state for state in of_kind(documents, SliceState) if state.tunnel_set in numbers]
-    return sorted(state.spec.name for state in states if in_slice(state, cluster))
-
-
-def _remotes(gateway: Gateway, documents: Documents) -> list[Gateway]:
-    """The gateways of other clusters that have a tunnel to this one."""
-    shared: set[str] = set()
-    for state in of_kind(documents, SliceState):
-        if state.tunnel_set == gateway.tunnel_set and in_slice(state, gateway.cluster):
-            shared.update(clusters_of(state, documents))
-    return [
-        other
-        for other in of_kind(documents, Gateway)
-        if other.tunnel_set == gateway.tunnel_set and other.cluster in shared - {gateway.cluster}
-    ]
+    return sorted(state.spec.name for state in states if state.spec.has_cluster(cluster))
 
 
 def _missing(gateway: Gateway, nodes: Iterable[Node], remotes: Iterable[Gateway]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from slicer.model.documents import Documents, of_kind
 from slicer.model.errors import ConflictError, NotFoundError
 from slicer.model.names import check_range
 from slicer.model.slices import SliceState
-from slicer.plan.views import clusters_of
+from slicer.plan.views import peers_of
 
 HISTORY = 20
 """Rotations of one set that the hub remembers."""
@@ -83,11 +83,11 @@ def rotation_status(rotation: RotationState, documents: Documents) -> RotationSt
 def progress(tunnel_set: int, documents: Documents) -> RotationStatus:
     """The first step that some gateway of the set has not done."""
     wanted = generation_of(tunnel_set, documents)
-    gateways = [g for g in _gateways(tunnel_set, documents) if _has_peers(g, documents)]
+    gateways = [gateway for gateway, peers in peers_of(tunnel_set, documents) if peers]
     steps = (
         ("keys", [g for g in gateways if not _has_all(g, wanted)]),
         ("handshake", [g for g in gateways if g.uses != (wanted,)]),
-        ("removal", [g for g in gateways if _has_others(g, documents)]),
+        ("removal", [g for g in gateways if _has_others(g, wanted)]),
     )
     for state, behind in steps:
         if behind:
@@ -109,7 +109,8 @@ def check_rotation(spec: Rotation, documents: Documents) -> None:
             f" (generation {running.spec.generation}){waits}",
             reason="RotationRuns",
         )
-    rest = [g for g in _gateways(spec.tunnel_set, documents) if _has_others(g, documents)]
+    in_force = generation_of(spec.tunnel_set, documents)
+    rest = [g for g in _gateways(spec.tunnel_set, documents) if _has_others(g, in_force)]
     if rest:
         raise ConflictError(
             f"gateway {rest[0].cluster}/{rest[0].node} still has devices of another generation in tunnel set"
@@ -166,21 +167,9 @@ def _gateways(tunnel_set: int, documents: Documents) -> list[Gateway]:
     return [gateway for gateway in of_kind(documents, Gateway) if gateway.tunnel_set == tunnel_set]
 
 
-def _has_peers(gateway: Gateway, documents: Documents) -> bool:
-    """Whether another cluster has a gateway that this one has a tunnel to."""
-    clusters: set[str] = set()
-    for state in of_kind(documents, SliceState):
-        members = clusters_of(state, documents)
-        if state.tunnel_set == gateway.tunnel_set and gateway.cluster in members:
-            clusters.update(members)
-    others = _gateways(gateway.tunnel_set, documents)
-    return any(other.cluster in clusters - {gateway.cluster} for other in others)
-
-
-def _has_others(gateway: Gateway, documents: Documents) -> bool:
-    """Whether it has devices that are not of the generation in force."""
-    wanted = generation_of(gateway.tunnel_set, documents)
-    return any(end.generation != wanted for end in gateway.tunnels)
+def _has_others(gateway: Gateway, generation: int) -> bool:
+    """Whether it has devices that are not of this generation."""
+    return any(end.generation != generation for end in gateway.tunnels)
 
 
 def _has_all(gateway: Gateway, generation: int) -> bool:

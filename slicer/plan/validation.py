@@ -16,7 +16,7 @@ from slicer.model.names import Address, check_label, parse_address
 from slicer.model.slices import PREFIXES_IMMUTABLE_RULE, Export, Membership, Slice, SliceState
 from slicer.plan.allocation import cluster_bits, overlapping
 from slicer.plan.probing import PROBE_PREFIX
-from slicer.plan.views import clusters_of, in_slice
+from slicer.plan.views import clusters_of
 
 DECLARED_PREFIX, POD_PREFIX, NAMESPACE_PREFIX = "k8s.", "k8s-pod.", "k8s-ns."
 """Names of memberships that a cluster's own objects declare begin with these; users of REST choose others."""
@@ -52,7 +52,7 @@ def check_slice_change(spec: Slice, before: Slice, documents: Documents) -> None
             reason="Immutable",
         )
     check_slice(spec, documents)
-    left = [a for a in _attachments(documents, spec.name) if spec.clusters and a.cluster not in spec.clusters]
+    left = [a for a in _attachments(documents, spec.name) if not spec.has_cluster(a.cluster)]
     _refuse_use(f"slice {spec.name!r} cannot leave the cluster", left)
     shut = [a for a in _attachments(documents, spec.name) if spec.namespaces and a.namespace not in spec.namespaces]
     _refuse_use(f"slice {spec.name!r} cannot shut out the namespace", shut)
@@ -73,7 +73,7 @@ def check_slice_delete(name: str, documents: Documents) -> None:
 def check_cluster_change(cluster: Cluster, documents: Documents) -> None:
     """The cluster's CIDRs collide with no slice that it is in."""
     for state in of_kind(documents, SliceState):
-        found = overlapping(cluster.cidrs, state.spec.prefixes) if in_slice(state, cluster.name) else None
+        found = overlapping(cluster.cidrs, state.spec.prefixes) if state.spec.has_cluster(cluster.name) else None
         if found:
             raise ConflictError(
                 f"CIDR {found[0]} of cluster {cluster.name!r} overlaps prefix {found[1]} of slice {state.spec.name!r}",

@@ -6,6 +6,7 @@ controller that is hub and member at once, and a member that has only the hub's 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -38,27 +39,38 @@ class Scope:
 
 def clusters_of(state: SliceState, documents: Documents) -> tuple[str, ...]:
     """The member clusters of a slice, sorted; for a slice over all clusters, those that are known or hold a block."""
-    if state.spec.clusters:
-        return state.spec.clusters
+    return _with_clusters([state], documents)[0][1]
+
+
+def peers_of(tunnel_set: int, documents: Documents) -> list[tuple[Gateway, list[Gateway]]]:
+    """Each gateway of the tunnel set, with the gateways of other clusters that have a tunnel to it."""
+    states = [state for state in of_kind(documents, SliceState) if state.tunnel_set == tunnel_set]
+    shared: dict[str, set[str]] = defaultdict(set)
+    for _, clusters in _with_clusters(states, documents):
+        for cluster in clusters:
+            shared[cluster].update(clusters)
+    gateways = [gateway for gateway in of_kind(documents, Gateway) if gateway.tunnel_set == tunnel_set]
+    return [(one, [o for o in gateways if o.cluster in shared[one.cluster] - {one.cluster}]) for one in gateways]
+
+
+def _with_clusters(states: Collection[SliceState], documents: Documents) -> list[tuple[SliceState, tuple[str, ...]]]:
+    """See `clusters_of`."""
     known = {cluster.name for cluster in of_kind(documents, Cluster)}
-    holding = {blocks.cluster for blocks in of_kind(documents, ClusterBlocks) if blocks.slice == state.spec.name}
-    return tuple(sorted(known | holding))
-
-
-def in_slice(state: SliceState, cluster: str) -> bool:
-    """Whether the cluster is a member of the slice."""
-    return not state.spec.clusters or cluster in state.spec.clusters
+    holding: dict[str, set[str]] = defaultdict(set)
+    for blocks in of_kind(documents, ClusterBlocks):
+        holding[blocks.slice].add(blocks.cluster)
+    return [(s, s.spec.clusters or tuple(sorted(known | holding[s.spec.name]))) for s in states]
 
 
 def scope_of(documents: Documents, cluster: str) -> Scope:
     """The scope of `cluster`."""
-    states = [state for state in of_kind(documents, SliceState) if in_slice(state, cluster)]
-    links = {(name, state.tunnel_set) for state in states for name in clusters_of(state, documents)}
+    states = [state for state in of_kind(documents, SliceState) if state.spec.has_cluster(cluster)]
+    links = {(name, state.tunnel_set) for state, names in _with_clusters(states, documents) for name in names}
     targets = {
         (state.spec.name, gateway.cluster, gateway.node)
         for gateway in of_kind(documents, Gateway)
         for state in states
-        if gateway.tunnel_set == state.tunnel_set and in_slice(state, gateway.cluster)
+        if gateway.tunnel_set == state.tunnel_set and state.spec.has_cluster(gateway.cluster)
     }
     slices = frozenset(state.spec.name for state in states)
     return Scope(cluster=cluster, slices=slices, links=frozenset(links), targets=frozenset(targets))
@@ -81,7 +93,7 @@ def zone_view(documents: Documents, cluster: str) -> dict[str, Document]:
 
 def plan_endpoints(documents: Documents, cluster: str) -> list[EndpointSet]:
     """The endpoints that `cluster` has for each export that counts it: its attached pods with the right labels."""
-    slices = {state.spec.name for state in of_kind(documents, SliceState) if in_slice(state, cluster)}
+    slices = {state.spec.name for state in of_kind(documents, SliceState) if state.spec.has_cluster(cluster)}
     attached = [a for a in of_kind(documents, Attachment) if a.cluster == cluster]
     attached = [a for a in attached if a.state is AttachmentState.ATTACHED]
     exports = [e for e in of_kind(documents, Export) if e.slice in slices and (not e.clusters or cluster in e.clusters)]

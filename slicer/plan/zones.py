@@ -226,8 +226,7 @@ def _plan_service(sources: _Sources, export: Export, sets: Iterable[EndpointSet]
 
 def _counts(state: SliceState, export: Export, cluster: str) -> bool:
     """Whether pods of `cluster` stand behind the export."""
-    in_slice = not state.spec.clusters or cluster in state.spec.clusters
-    return in_slice and (not export.clusters or cluster in export.clusters)
+    return state.spec.has_cluster(cluster) and (not export.clusters or cluster in export.clusters)
 
 
 def _plan_hosts(state: SliceState, sets: Iterable[EndpointSet]) -> list[ServiceHost]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
-from slicer.model.clusters import Rotation, RotationState
+from slicer.model.clusters import Cluster, Gateway, Rotation, RotationState
+from slicer.model.documents import Document, key_of
+from slicer.model.slices import Slice, SliceState
+from slicer.plan.rotation import progress
 from slicer_controller.hub import Hub
 from slicer_controller.state import State
 
@@ -239,6 +243,33 @@ def test_the_history_has_an_end(two):
 
     names = {one["spec"]["generation"] for one in two.call("GET", "/v1/rotations")[1]["items"]}
     assert names == set(range(3, 23))
+
+
+class Counted(dict[str, Document]):
+    """Documents that count how often they are looked through."""
+
+    looks = 0
+
+    def items(self) -> Any:
+        self.looks += 1
+        return super().items()
+
+
+def test_a_rotation_of_many_gateways_and_slices_costs_no_more_looks(two):
+    """The hub asks after every change, for as long as one runs."""
+
+    def looks(slices: int, gateways: int) -> int:
+        states = [
+            SliceState(spec=Slice(name=f"s{n}", prefixes=(ip_network("10.7.0.0/16"),)), vni=n, tunnel_set=0)
+            for n in range(1, slices + 1)
+        ]
+        held = [Gateway(cluster=c, tunnel_set=0, slot=n, node=f"n{n}") for c in ("a", "b") for n in range(gateways)]
+        values = (*states, *held, Cluster(name="a"), Cluster(name="b"))
+        documents = Counted({key_of(value): value for value in values})
+        assert len(progress(0, documents).waiting_for) == 2 * gateways
+        return documents.looks
+
+    assert 0 < looks(1, 1) == looks(20, 5) < 10
 
 
 @pytest.mark.parametrize("interval_s", [-1, 1, 59, 10**12])
