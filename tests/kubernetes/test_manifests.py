@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from slicer.cli.install import plan
 from slicer.cli.install.cluster import KubernetesCluster
 from slicer.cli.install.manifests import build
+from slicer.client.marks import NAMESPACE
 from tests.kubernetes.lab.control import ApiServer, need_programs
 from tools.kubernetes import PROGRAMS
 from tools.run import ROOT
@@ -73,11 +73,11 @@ def test_an_api_server_accepts_every_object(apiserver: ApiServer) -> None:
     for wanted in build(ROOT / "manifests/cleanup"):
         cluster.apply(wanted)
 
-    assert cluster.get("Deployment", "slicer-dns", plan.NAMESPACE)["spec"]["replicas"] == 2
-    assert cluster.get("Deployment", "nobody", plan.NAMESPACE) is None
-    assert [one["metadata"]["name"] for one in cluster.list("DaemonSet", plan.NAMESPACE)] == [
+    assert cluster.get("Deployment", "slicer-dns", NAMESPACE)["spec"]["replicas"] == 2
+    assert cluster.get("Deployment", "nobody", NAMESPACE) is None
+    assert [one["metadata"]["name"] for one in cluster.list("DaemonSet", NAMESPACE)] == [
         "slicer-agent",
         "slicer-cleanup",
     ]
-    assert cluster.delete("DaemonSet", "slicer-cleanup", plan.NAMESPACE) is True
-    assert cluster.delete("DaemonSet", "slicer-cleanup", plan.NAMESPACE) is False
+    assert cluster.delete("DaemonSet", "slicer-cleanup", NAMESPACE) is True
+    assert cluster.delete("DaemonSet", "slicer-cleanup", NAMESPACE) is False

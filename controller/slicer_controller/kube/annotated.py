@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from slicer.client.marks import ATTACHMENTS
 from slicer.model.attachments import AddressWish
 from slicer.model.documents import key_of, of_kind
 from slicer.model.errors import NotFoundError, SlicerError
@@ -25,7 +26,6 @@ from slicer_controller.kube.events import write_event
 from slicer_controller.kube.networks import Networks
 from slicer_controller.kube.objects import Objects
 from slicer_controller.kube.pods import (
-    ATTACHMENTS,
     address_wishes,
     attachments_by_pod,
     connected,

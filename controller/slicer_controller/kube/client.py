@@ -22,6 +22,7 @@ from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
+from slicer.client.marks import NAMESPACE
 from slicer.model.errors import (
     ConflictError,
     DeniedError,
@@ -239,7 +240,7 @@ def own_namespace() -> str:
     try:
         return NAMESPACE_FILE.read_text().strip()
     except OSError:
-        return "slicer-system"
+        return NAMESPACE
 
 
 def _status_of(data: bytes) -> Json:

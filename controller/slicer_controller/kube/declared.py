@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from slicer.client.marks import FORCE
 from slicer.model.clusters import Cluster
 from slicer.model.documents import Document, key_of, of_kind
 from slicer.model.errors import ConflictError, SlicerError, UnavailableError
@@ -21,14 +22,12 @@ from slicer_controller.api.collections import COLLECTIONS, Collection
 from slicer_controller.context import Context
 from slicer_controller.kube.accepting import accept_membership, is_passing
 from slicer_controller.kube.doors import Doors, profiles
-from slicer_controller.kube.naming import CLUSTER, GROUP, MEMBERSHIP, SLICE, Kind
+from slicer_controller.kube.naming import CLUSTER, MEMBERSHIP, SLICE, Kind
 from slicer_controller.kube.objects import Objects, place_of
 from slicer_controller.kube.values import membership_name, parse_cluster, parse_membership, parse_slice
 
 Json = dict[str, Any]
 log = logging.getLogger(__name__)
-FORCE = f"{GROUP}/force-delete"
-"""Annotation: delete the object although it is in use."""
 _COLLECTION: Mapping[str, Collection] = {collection.kind: collection for collection in COLLECTIONS}
 Identity = tuple[str, str, str]
 """(plural, namespace, name)."""
@@ -113,17 +112,19 @@ class Declared:
         accept_membership(self._context, parse_membership(object_, self._context.cluster))
 
     def _let_go(self, kind: Kind, object_: Json) -> None:
-        namespace, name = place_of(object_)
-        collection = {SLICE: "slice", CLUSTER: "cluster"}.get(kind)
+        """What it declared ends, then the object may go; memberships have no finalizer of ours."""
+        collection, name = {SLICE: "slice", CLUSTER: "cluster"}.get(kind), object_["metadata"]["name"]
+        if collection is None:
+            return
         key = f"{collection}/{name}"
         document: Document | None = self._state.documents.get(key)
-        if collection is not None and isinstance(document, SliceState | Cluster) and "hub" in self._context.roles:
+        if isinstance(document, SliceState | Cluster) and "hub" in self._context.roles:
             if object_["metadata"].get("annotations", {}).get(FORCE) != "true":
                 _COLLECTION[collection].check_delete(name, self._state.documents)
             _COLLECTION[collection].withdraw(self._context, name)
             self._state.delete(key)
             log.info("declaration withdrawn", extra={"key": key})
-        self._doors.release(kind, name, namespace)
+        self._doors.release(kind, name)
 
     def _forget_memberships(self) -> None:
         """Memberships whose object is gone; not before all objects were listed once."""

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from slicer.client.codec import decode
+from slicer.client.marks import FINALIZER
 from slicer.model.clusters import Cluster
 from slicer.model.errors import ConflictError, NotFoundError, SlicerError, StaleError, UnavailableError
 from slicer.model.slices import Slice, SliceState
 from slicer_controller.kube.client import Api
-from slicer_controller.kube.naming import CLUSTER, FINALIZER, QOS_PROFILE, SLICE, Kind
+from slicer_controller.kube.naming import CLUSTER, QOS_PROFILE, SLICE, Kind
 from slicer_controller.kube.objects import Objects
 from slicer_controller.kube.values import parse_cluster, parse_slice, render_declared
 
@@ -74,9 +75,9 @@ class Doors:
         if kind is not None:
             self.release(kind, name)
 
-    def release(self, kind: Kind, name: str, namespace: str = "") -> None:
+    def release(self, kind: Kind, name: str) -> None:
         """Take our finalizer off an object that is going."""
-        found = self._api.find(kind.path(name, namespace))
+        found = self._api.find(kind.path(name))
         if found is None:
             return
         if "deletionTimestamp" not in found["metadata"] or FINALIZER not in _finalizers(found):
@@ -95,7 +96,7 @@ class Doors:
         metadata = object_["metadata"]
         patch = {"metadata": {"finalizers": finalizers, "resourceVersion": metadata["resourceVersion"]}}
         try:
-            return self._api.merge(kind.path(metadata["name"], metadata.get("namespace", "")), patch)
+            return self._api.merge(kind.path(metadata["name"]), patch)
         except NotFoundError:
             return None
         except StaleError as error:

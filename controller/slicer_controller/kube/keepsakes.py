@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from slicer.client.files import read_if_there, write_atomic
+from slicer.client.marks import CA_MAP, MANAGED_BY, MANAGER_NAME, STATE_SECRET
 from slicer.model.errors import InvalidError
 from slicer_controller.kube.client import Api
-from slicer_controller.kube.naming import MANAGED_BY
 
 log = logging.getLogger(__name__)
-STATE_SECRET = "slicer-controller-state"  # noqa: S105  # the name of the object, not what is in it
-CONFIG_MAP = "slicer-ca"
 FILES = (
     "ca.key",
     "ca.pem",
@@ -64,14 +62,14 @@ class Keepsakes:
             log.info("files kept", extra={"secret": STATE_SECRET, "files": sorted(files)})
         if "ca.pem" in files:
             config_map: Json = {"kind": "ConfigMap", "data": {"ca.pem": files["ca.pem"].decode()}}
-            if self._write(self._config_maps, CONFIG_MAP, config_map):
-                log.info("CA published", extra={"config_map": CONFIG_MAP})
+            if self._write(self._config_maps, CA_MAP, config_map):
+                log.info("CA published", extra={"config_map": CA_MAP})
 
     def _write(self, collection: str, name: str, content: Json) -> bool:
         """Whether anything had to be written."""
         found = self._api.find(f"{collection}/{name}")
         if found is None:
-            metadata = {"name": name, "labels": {MANAGED_BY: "slicer"}}
+            metadata = {"name": name, "labels": {MANAGED_BY: MANAGER_NAME}}
             self._api.create(collection, {"apiVersion": "v1", "metadata": metadata, **content})
         elif (found.get("data") or {}) != content["data"]:
             self._api.replace(f"{collection}/{name}", {**found, "data": content["data"]})

@@ -13,10 +13,8 @@ from typing import Any
 GROUP = "slicer.io"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
-FINALIZER = f"{GROUP}/finalizer"
 MANAGER = "slicer-controller"
 """Our field manager, and the reporter of events."""
-MANAGED_BY = "app.kubernetes.io/managed-by"
 CATEGORY = "slicer"
 _UNITS = {"s": "Seconds"}
 """A last word that Kubernetes spells out."""

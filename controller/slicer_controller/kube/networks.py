@@ -10,10 +10,10 @@ import logging
 import threading
 from collections.abc import Callable, Collection
 
+from slicer.client.marks import MANAGED_BY, MANAGER_NAME
 from slicer.model.errors import SlicerError, StaleError, UnavailableError
 from slicer.plan.pods import NETWORK_PREFIX, network_name, render_network
 from slicer_controller.kube.client import Api
-from slicer_controller.kube.naming import MANAGED_BY
 from slicer_controller.kube.objects import Objects, place_of
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Networks:
             if self._objects.get(PLURAL, network_name(slice_), namespace) is not None:
                 return
         network = render_network(slice_, namespace)
-        network["metadata"]["labels"] = {MANAGED_BY: "slicer"}
+        network["metadata"]["labels"] = {MANAGED_BY: MANAGER_NAME}
         try:
             made = self._api.create(f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}", network)
         except StaleError:
@@ -88,7 +88,7 @@ class Networks:
         found = {}
         for network in self._objects.all(PLURAL):
             namespace, name = place_of(network)
-            if (network["metadata"].get("labels") or {}).get(MANAGED_BY) == "slicer" and name.startswith(
+            if (network["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER_NAME and name.startswith(
                 NETWORK_PREFIX
             ):
                 found[namespace, name.removeprefix(NETWORK_PREFIX)] = name

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slicer.client.codec import decode, encode
+from slicer.client.marks import ATTACHMENTS
 from slicer.model.attachments import AddressWish, Attachment, AttachmentState, PathHealth
 from slicer.model.documents import Documents, of_kind
 from slicer.model.errors import InvalidError
@@ -33,8 +34,6 @@ from slicer.plan.status import Condition
 from slicer.plan.validation import NAMESPACE_PREFIX, POD_PREFIX
 from slicer.plan.views import clusters_of
 
-ATTACHMENTS = "slicer.io/attachments"
-"""Annotation: what the pod has now, as JSON."""
 CONNECTED = "slicer.io/connected"
 """Readiness gate: true once the pod is attached everywhere and packets pass from its node."""
 GATE = "slicer.io/readiness-gate"

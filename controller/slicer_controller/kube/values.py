@@ -12,11 +12,12 @@ from types import MappingProxyType
 from typing import Any
 
 from slicer.client.codec import decode, encode
+from slicer.client.marks import FINALIZER
 from slicer.model.clusters import Cluster
 from slicer.model.errors import InvalidError, NotFoundError
 from slicer.model.slices import Membership, QosProfile, Slice
 from slicer.plan.validation import DECLARED_PREFIX
-from slicer_controller.kube.naming import API_VERSION, FINALIZER, Kind, camel, to_camel
+from slicer_controller.kube.naming import API_VERSION, Kind, camel, to_camel
 
 Json = dict[str, Any]
 _NAME_MAX = 253

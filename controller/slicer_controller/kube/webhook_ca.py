@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import logging
 
+from slicer.client.marks import WEBHOOK
 from slicer_controller.kube.client import Api
 
 log = logging.getLogger(__name__)
-CONFIGURATION = "slicer-pods"
-_PATH = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{CONFIGURATION}"
+_PATH = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{WEBHOOK}"
 
 
 def fill_ca(api: Api, pem: str) -> None:
@@ -21,4 +21,4 @@ def fill_ca(api: Api, pem: str) -> None:
     for hook in found["webhooks"]:
         hook["clientConfig"]["caBundle"] = bundle
     api.replace(_PATH, found)
-    log.info("webhook's CA filled in", extra={"configuration": CONFIGURATION})
+    log.info("webhook's CA filled in", extra={"configuration": WEBHOOK})

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from slicer.cli.errors import cured
 from slicer.cli.install import naming, plan
 from slicer.cli.install.cluster import Cluster
-from slicer.cli.install.plan import CA_MAP, INSIDE, NAMESPACE, STATE_SECRET, Wish
+from slicer.cli.install.plan import INSIDE, Wish
 from slicer.cli.progress import Step, wait
+from slicer.client.marks import CA_MAP, NAMESPACE, STATE_SECRET
 from slicer.model.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 
 OLDEST = (1, 30)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from slicer.cli.errors import cured
 from slicer.cli.install.cluster import Cluster
-from slicer.cli.install.plan import NAMESPACE
+from slicer.client.marks import NAMESPACE
 from slicer.model.errors import SlicerError
 from slicer.plan.corefile import add_stanza, remove_stanza
 

@@ -10,14 +10,13 @@ from typing import Any
 
 from slicer.cli.install import manifests
 from slicer.cli.install.manifests import Object, Patch
+from slicer.client.marks import JOIN_SECRET, NAMESPACE
 
-NAMESPACE = "slicer-system"
 INSIDE = f"https://slicer-controller.{NAMESPACE}.svc:7443"
 HUB_PORT = 7443
 FIRST = ("Namespace", "CustomResourceDefinition")
 LATE = frozenset({("DaemonSet", "slicer-agent"), ("Deployment", "slicer-dns")})
 """They mount what the controller makes: its CA."""
-JOIN_SECRET, STATE_SECRET, CA_MAP = "slicer-join", "slicer-controller-state", "slicer-ca"
 PLATFORMS = ("gke", "openshift")
 INSTALLATION = "slicer.io/installation"
 """Annotation of ConfigMap slicer: what this installation was given."""

@@ -13,16 +13,14 @@ from slicer.cli.errors import WaitTimeoutError, cured
 from slicer.cli.install import manifests, naming, plan
 from slicer.cli.install.cluster import KINDS, Cluster
 from slicer.cli.install.manifests import Object
-from slicer.cli.install.plan import JOIN_SECRET, NAMESPACE, Wish
+from slicer.cli.install.plan import Wish
 from slicer.cli.progress import Step, wait
+from slicer.client.marks import ATTACHMENTS, FINALIZER, FORCE, JOIN_SECRET, MANAGED_BY, MANAGER_NAME, NAMESPACE, WEBHOOK
 from slicer.model.errors import ConflictError, NotFoundError
 
 OURS = ("SliceMembership", "Slice", "QosProfile", "SliceCluster")
 """What users declared, in the order in which it is deleted."""
-ATTACHMENTS = "slicer.io/attachments"
-FORCE = "slicer.io/force-delete"
-FINALIZER = "slicer.io/finalizer"
-MANAGED = "app.kubernetes.io/managed-by=slicer"
+MANAGED = f"{MANAGED_BY}={MANAGER_NAME}"
 SHOWN = 5
 GIVING_UP_S = 30.0
 """How long the controller may take to give up what it made, before that is done without it."""
@@ -90,7 +88,7 @@ def uninstall(cluster: Cluster, wish: Wish | None, *, force: bool, timeout_s: fl
         raise NotFoundError(f"Slicer is not installed in cluster {cluster.name}")
     if not force:
         check_unused(cluster, wish)
-    cluster.delete("MutatingWebhookConfiguration", "slicer-pods")
+    cluster.delete("MutatingWebhookConfiguration", WEBHOOK)
     naming.take_out(cluster)
     _delete_declared(cluster, say, force=force)
     _clean_nodes(cluster, wish, force=force, timeout_s=timeout_s, say=say)

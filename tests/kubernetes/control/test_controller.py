@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from slicer.client.marks import FINALIZER
 from slicer.model.errors import ConflictError, DeniedError, InvalidError, NotFoundError, UnauthenticatedError
-from slicer_controller.kube.naming import CLUSTER, FINALIZER, MEMBERSHIP, QOS_PROFILE, SLICE
+from slicer_controller.kube.naming import CLUSTER, MEMBERSHIP, QOS_PROFILE, SLICE
 from tests.kubernetes.control.test_crds import declare
 from tests.kubernetes.control.waiting import records, wait_for
 from tests.kubernetes.control.world import InCluster, running

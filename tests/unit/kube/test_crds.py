@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from slicer.client.marks import ATTACHMENTS, FORCE
 from slicer.plan.membership import OPT_OUT
-from slicer_controller.kube import annotated, declared, nodes, pods
+from slicer_controller.kube import annotated, nodes, pods
 from slicer_controller.kube.crds import definitions, file_name, render
 from slicer_controller.kube.naming import RECORD, camel, to_camel
 
@@ -63,11 +64,11 @@ def test_every_field_and_annotation_is_in_the_reference() -> None:
             assert f"| `{path}` | {one['description']}" in sections[kind], f"{kind}: {path}"
     for annotation in (
         pods.SLICES,
-        pods.ATTACHMENTS,
+        ATTACHMENTS,
         pods.CONNECTED,
         pods.GATE,
         nodes.OUTSIDE,
-        declared.FORCE,
+        FORCE,
         OPT_OUT[0],
     ):
         assert f"| `{annotation}`" in sections["Annotations, labels and conditions"], annotation

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from slicer.client.marks import FINALIZER
 from slicer.model.clusters import Cluster
 from slicer.model.errors import DeniedError, StaleError, UnavailableError
 from slicer.model.slices import Membership, Slice
-from slicer_controller.kube.naming import CLUSTER, FINALIZER, MEMBERSHIP, QOS_PROFILE, SLICE
+from slicer_controller.kube.naming import CLUSTER, MEMBERSHIP, QOS_PROFILE, SLICE
 
 RED = {"prefixes": ["10.22.0.0/16"]}
 
