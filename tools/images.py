@@ -9,6 +9,7 @@ manifests/images/Containerfile makes the same images with ordinary tools. Layers
 from __future__ import annotations
 
 import argparse
+import atexit
 import hashlib
 import io
 import os
@@ -19,6 +20,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -193,17 +195,24 @@ def _dependencies(image: Image) -> Path:
 
 def _ours(image: Image) -> bytes:
     """The project's own packages, and wireguard-go for hosts whose kernel has no WireGuard."""
-    with tempfile.TemporaryDirectory() as work:
-        target = Path(work, "root", SITE)
-        target.mkdir(parents=True)
-        run((UV, "build", "--wheel", "--quiet", "--out-dir", work))
-        (wheel,) = Path(work).glob("*.whl")
-        run((*_pip(target), "--no-deps", wheel))
-        _compile(_unpacked("python"), target, f"/{SITE}")
-        entries = dict(_tree(Path(work, "root")))
-        if image.name == "agent":
-            entries["usr/lib/slicer/wireguard-go"] = _wireguard_go()
-        return render_layer(entries)
+    entries = dict(_tree(_site()))
+    if image.name == "agent":
+        entries["usr/lib/slicer/wireguard-go"] = _wireguard_go()
+    return render_layer(entries)
+
+
+@cache
+def _site() -> Path:
+    """A root with the project's own packages, installed and compiled: once for all images, gone with the process."""
+    work = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, work)
+    target = work / "root" / SITE
+    target.mkdir(parents=True)
+    run((UV, "build", "--wheel", "--quiet", "--out-dir", work))
+    (wheel,) = work.glob("*.whl")
+    run((*_pip(target), "--no-deps", wheel))
+    _compile(_unpacked("python"), target, f"/{SITE}")
+    return work / "root"
 
 
 def _pip(target: Path) -> tuple[str | Path, ...]:
