@@ -1,7 +1,7 @@
 """The Helm chart, made from the manifests that kustomize uses: `python -m tools.chart` writes manifests/helm/slicer.
 
 The base's objects become templates by putting values where the base has its defaults; so the chart cannot say anything
-else than the base. tests/kubernetes/test_chart.py compares what `helm template` and `kubectl kustomize` render.
+else than the base. tests/kubernetes/test_manifests.py compares what `helm template` and `kubectl kustomize` render.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def provide(wanted: ProgramSet) -> None:
 
 def _build(wanted: ProgramSet, packages: dict[str, str]) -> None:
     if shutil.which("go") is None:
-        raise ToolError(f"Go is needed to build {wanted.module}: install Go 1.25 or newer (https://go.dev/dl)")
+        raise ToolError(f"Go is needed to build {wanted.module}: install Go 1.26 or newer (https://go.dev/dl)")
     cache = gomodule.cache_directory()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as name:

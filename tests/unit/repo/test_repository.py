@@ -8,9 +8,14 @@ from pathlib import Path
 
 from tools.docs import fenced_lines
 from tools.run import ROOT
+from tools.tracked import read_texts, tracked_files
 
 TARGET = re.compile(r"^([a-z-]+):.*?## ", re.MULTILINE)
 MAKE = re.compile(r"^\$?\s*(?:sudo (?:-E )?)?make\s+([a-z-]+(?:\s+[a-z-]+)*)")
+
+NAMED_FILE = re.compile(
+    r"(?<![\w./-])((?:tests|tools|slicer|docs|manifests|controller|dns)/[\w./-]+\.(?:py|md|toml|yaml))\b"
+)
 
 
 def make_targets() -> set[str]:
@@ -31,6 +36,16 @@ def test_every_make_command_of_the_documents_exists() -> None:
 
     assert {"demo", "test"} <= promised
     assert promised <= make_targets()
+
+
+def test_files_named_in_programs_exist() -> None:
+    """What a docstring, comment or message calls a file of the repository is one. (Pages: tools.docs.)"""
+    sources = read_texts(ROOT, tracked_files(ROOT), ".py")
+    ours = {name: text for name, text in sources.items() if not name.startswith("tests/unit/repo/")}
+    named = {(name, file) for name, text in ours.items() for file in NAMED_FILE.findall(text)}
+
+    assert len(named) > 20
+    assert sorted(f"{name} names {file}" for name, file in named if not (ROOT / file).exists()) == []
 
 
 def test_every_decision_is_indexed() -> None:

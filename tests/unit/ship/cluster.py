@@ -1,6 +1,6 @@
 """A cluster that is a dictionary: objects are kept as applied, pods of Deployments and DaemonSets are ready at once.
 
-What a real API server does with the same objects is tested in tests/kubernetes/test_install.py.
+What a real API server does with the same objects is tested in tests/kubernetes/test_manifests.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Helm chart is what the manifests say. What it renders to is compared in tests/kubernetes/test_chart.py."""
+"""The Helm chart is what the manifests say. What it renders to is compared in tests/kubernetes/test_manifests.py."""
 
 from __future__ import annotations
 
