@@ -64,9 +64,10 @@ class Member:
         """Which gateways may take their next step out of use."""
         now_s = self._clock()
         on_the_way = [gateway for gateway in gateways if gateway.state is not GatewayState.ACTIVE]
-        free = {g.departure for g in on_the_way if self._is_overdue(g) or not awaited(g, self._state.documents)}
+        left_s = {gateway.departure: self._patience_s(gateway) for gateway in on_the_way}
+        free = {g.departure for g in on_the_way if left_s[g.departure] <= 0 or not awaited(g, self._state.documents)}
         self._left_at_s = {departure: self._left_at_s.get(departure, now_s) for departure in free}
-        pauses = [at_s + LINGER_S - now_s for at_s in self._left_at_s.values()]
+        pauses = [*left_s.values(), *(at_s + LINGER_S - now_s for at_s in self._left_at_s.values())]
         self.again_s = min((pause for pause in pauses if pause > 0), default=math.inf)
         return Leaving(
             drained=drained_nodes(self._state.documents, self._cluster),
@@ -74,10 +75,11 @@ class Member:
             now_ms=int(now_s * 1000),
         )
 
-    def _is_overdue(self, gateway: Gateway) -> bool:
+    def _patience_s(self, gateway: Gateway) -> float:
+        """How long its present step still waits for others; for ever without force."""
         drain = self._state.documents.get(f"drain/{self._cluster}/{gateway.node}")
         forced = isinstance(drain, Drain) and drain.force
-        return forced and self._clock() - gateway.since_ms / 1000 > FORCE_S
+        return gateway.since_ms / 1000 + FORCE_S - self._clock() if forced else math.inf
 
     def _allot(self, state: SliceState) -> set[int]:
         """Give every node its blocks; the families that the cluster's blocks are too few for."""

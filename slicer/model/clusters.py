@@ -161,7 +161,7 @@ class Drain:
     cluster: str
     node: str
     force: bool = False
-    """Also if it is the cluster's last gateway; and without waiting longer than a minute for nodes that say nothing."""
+    """Also if it is the cluster's last gateway; each of the two steps waits a minute at most, whoever is missing."""
     reason: str = ""
 
     def __post_init__(self) -> None:

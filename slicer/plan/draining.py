@@ -23,7 +23,7 @@ from slicer.plan.views import peers_of
 LINGER_S = 2.0
 """After the last one has left: what it sent before may still wait in a queue on the way."""
 FORCE_S = 60.0
-"""With force: a node that says nothing for this long is not waited for."""
+"""With force: so long each of the two steps waits for those that have not left, silent or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

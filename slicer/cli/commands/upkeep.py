@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from slicer.client.rest import Api
 
 Resource = dict[str, Any]
+DRAIN_TIMEOUT = "3m"
+"""Two steps wait a minute each at most with force, and linger a little (`slicer.plan.draining`)."""
 NodeName = Annotated[str, typer.Argument(metavar="NODE", help="NODE or CLUSTER/NODE.", autocompletion=complete.nodes)]
 ClusterName = Annotated[
     str | None,
@@ -34,13 +36,13 @@ def drain(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Also the cluster's last gateway; wait a minute at most for nodes that are silent."
+            "--force", help="Also the cluster's last gateway; each of two steps waits a minute at most for others."
         ),
     ] = False,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever reads it later.")] = "",
     dry_run: options.DryRun = False,
     wait_: options.Wait = False,
-    timeout: options.Timeout = "2m",
+    timeout: options.Timeout = DRAIN_TIMEOUT,
     output: options.Output = None,
 ) -> None:
     """Let a node carry nothing for other nodes any more: no new flows, and its old ones leave without a lost packet."""

@@ -6,9 +6,13 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from slicer.cli.commands.upkeep import DRAIN_TIMEOUT
+from slicer.cli.quantities import parse_duration
 from slicer.model.clusters import Drain, Gateway, GatewayState
 from slicer.model.documents import of_kind
-from slicer.plan.draining import LINGER_S
+from slicer.plan.draining import FORCE_S, LINGER_S
 from slicer_controller.member import Member
 from slicer_controller.state import State
 from slicer_controller.store.memory import MemoryStore
@@ -48,3 +52,32 @@ def test_a_pause_ends_without_any_other_event(tmp_path: Path) -> None:
 
     assert seen == [GatewayState.DRAINING, GatewayState.LEAVING, "gone"]
     assert member.again_s == math.inf
+
+
+def test_force_waits_a_minute_in_each_step_whoever_is_missing(tmp_path: Path) -> None:
+    """Nobody answers and nothing else happens: woken when it says, the member gets there, before --wait gives up."""
+    clock = Clock()
+    begun_s = clock.now_s
+    state = State(MemoryStore(clock=clock))
+    member = Member(state, "a", clock)
+    for one in (slice_(0, 2), node("n1"), node("n2"), node("n3")):
+        state.put(one)
+    member.reconcile()
+    state.put(Drain(cluster="a", node="n1", force=True))
+
+    seen: dict[str, float] = {}
+    for _ in range(12):
+        member.reconcile()
+        member.reconcile()  # what the first one wrote wakes it
+        seen.setdefault(states(state).get("n1", "gone"), clock.now_s - begun_s)
+        if "gone" in seen:
+            break
+        clock.now_s += member.again_s
+
+    step_s = FORCE_S + LINGER_S
+    assert seen == {
+        GatewayState.DRAINING: 0,
+        GatewayState.LEAVING: pytest.approx(step_s),
+        "gone": pytest.approx(2 * step_s),
+    }
+    assert parse_duration("--timeout", DRAIN_TIMEOUT) > 2 * step_s
