@@ -38,9 +38,9 @@ a        0    1     a-n2  active           198.18.1.11  51820
 b        0    0     b-n1  active           198.18.1.11  51820
 """,
     "tunnels": """\
-FROM    TO      STATE  RTT      P99      LOSS  HANDSHAKE  RECEIVED  SENT
-a/a-n1  b/b-n1  up     0.43 ms  1.20 ms  2 %   12s ago    2.5 MB    640 B
-b/b-n1  a/a-n1  up     -        -        -     12s ago    2.5 MB    640 B
+FROM    TO      STATE  RTT      P99      JITTER   LOSS  HANDSHAKE
+a/a-n1  b/b-n1  up     0.43 ms  1.20 ms  0.06 ms  2 %   12s ago
+b/b-n1  a/a-n1  up     -        -        -        -     12s ago
 """,
     "members": """\
 NAME                SLICE  CLUSTER  WHO                AGE
@@ -228,6 +228,16 @@ def test_profiles_are_shown_with_units() -> None:
 def test_width_counts_the_longest_cell_of_each_column() -> None:
     """And two spaces between columns; wide characters take two."""
     assert natural_width([["AB", "C"], ["a", "日本"]]) == 2 + 2 + 4
+
+
+def test_while_keys_rotate_two_tunnels_between_the_same_gateways_are_two() -> None:
+    """The old one goes, the new one stays."""
+    old, new = (samples.a_tunnel("a", "b", generation=generation) for generation in (0, 1))
+    shown = apply_changes({}, TUNNELS, [("put", old), ("put", new)])
+    assert list(shown.values()) == [old, new]
+
+    assert list(apply_changes(shown, TUNNELS, [("removed", old)]).values()) == [new]
+    assert (TUNNELS.name_of(old), TUNNELS.name_of(new)) == ("a/a-n1/0/0/0/b", "a/a-n1/0/0/1/b")
 
 
 def test_changes_replace_add_and_remove() -> None:
