@@ -42,7 +42,8 @@ class Reconciler:
         self._said = log.Repeated()
         self._failures: tuple[str, ...] = ()
         self.settled = Changes()
-        self.tunnels: tuple[LocalTunnel, ...] = ()
+        # What an earlier agent had: a report that comes before the first look must not take the peers' ends down.
+        self.tunnels: tuple[LocalTunnel, ...] = dataplane.ensure_keys(dataplane.known_tunnels())
 
     def run_forever(self) -> None:
         """Look at each change, and now and then."""

@@ -7,6 +7,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from slicer.agent.changes import Changes
+from slicer.agent.reconciler import Reconciler
 from slicer.agent.tunnels import LINGER_S, Tunnels
 from slicer.model.clusters import (
     ClusterBlocks,
@@ -96,6 +98,14 @@ def test_a_restarted_agent_begins_the_pause_anew(view):
     assert wanted(tunnels, view) == [(0, 0, 0), (0, 0, 1)]
     clock.now_s += LINGER_S
     assert wanted(tunnels, view) == [(0, 0, 0)]
+
+
+def test_a_restarted_agent_says_which_tunnels_it_has_before_it_has_looked_at_anything():
+    """Its first report may come before its first reconcile: without them its peers would take theirs down."""
+    plane = FakeDataPlane((0, 0, 0), (0, 1, 2))
+    reconciler = Reconciler(dataplane=plane, view=dict, local=lambda _: LOCAL, changed=Changes())
+
+    assert [(t.tunnel_set, t.index, t.generation) for t in reconciler.tunnels] == [(0, 0, 0), (0, 1, 2)]
 
 
 def test_what_is_said_holds_for_all_that_may_be_in_force(view):
