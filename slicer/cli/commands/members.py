@@ -60,7 +60,7 @@ def add(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the membership; without it made of what it says.")
     ] = None,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever reads it later.")] = "",
+    reason: options.Reason = "",
     dry_run: options.DryRun = False,
     wait_: options.Wait = False,
     timeout: options.Timeout = "30s",

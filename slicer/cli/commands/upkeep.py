@@ -39,7 +39,7 @@ def drain(
             "--force", help="Also the cluster's last gateway; each of two steps waits a minute at most for others."
         ),
     ] = False,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever reads it later.")] = "",
+    reason: options.Reason = "",
     dry_run: options.DryRun = False,
     wait_: options.Wait = False,
     timeout: options.Timeout = DRAIN_TIMEOUT,
@@ -84,7 +84,7 @@ def rotate_keys(
         int | None, typer.Option("--tunnel-set", metavar="N", min=0, help="This tunnel set; without both: all.")
     ] = None,
     cancel: Annotated[bool, typer.Option("--cancel", help="Take a rotation that runs back.")] = False,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever reads it later.")] = "",
+    reason: options.Reason = "",
     dry_run: options.DryRun = False,
     wait_: options.Wait = False,
     timeout: options.Timeout = "2m",
