@@ -76,17 +76,24 @@ class Doors:
             self.release(kind, name)
 
     def release(self, kind: Kind, name: str) -> None:
-        """Take our finalizer off an object that is going."""
-        found = self._api.find(kind.path(name))
-        if found is None:
+        """Take our finalizer off an object that is going, whatever else is written to it meanwhile (its status)."""
+        for _ in range(_TRIES):
+            found = self._api.find(kind.path(name))
+            if found is None or "deletionTimestamp" not in found["metadata"] or FINALIZER not in _finalizers(found):
+                return
+            try:
+                self._write_finalizers(kind, found, [one for one in _finalizers(found) if one != FINALIZER])
+            except StaleError:
+                continue
+            self._objects.forget(kind.plural, found)
             return
-        if "deletionTimestamp" not in found["metadata"] or FINALIZER not in _finalizers(found):
-            return
-        self._write_finalizers(kind, found, [one for one in _finalizers(found) if one != FINALIZER])
-        self._objects.forget(kind.plural, found)
+        raise UnavailableError(f"{kind.kind} {name!r} changes too quickly to be let go; try again")
 
     def hold(self, kind: Kind, object_: Json) -> None:
-        """Put our finalizer on an object: from now on it cannot go without being told here."""
+        """Put our finalizer on an object: from now on it cannot go without being told here.
+
+        StaleError if the object changed meanwhile: others' finalizers are in the list, and the next look reads it anew.
+        """
         if FINALIZER not in _finalizers(object_):
             made = self._write_finalizers(kind, object_, [*_finalizers(object_), FINALIZER])
             if made is not None:
@@ -99,9 +106,6 @@ class Doors:
             return self._api.merge(kind.path(metadata["name"]), patch)
         except NotFoundError:
             return None
-        except StaleError as error:
-            # Others' finalizers are in the list: read it anew, at the next look.
-            raise UnavailableError(f"{kind.kind} {metadata['name']!r} changed meanwhile: {error.message}") from error
 
     def _says(self, kind: Kind, object_: Json) -> Slice | Cluster | None:
         """What the object declares; None if that is nothing that could hold."""

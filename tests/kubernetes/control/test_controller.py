@@ -204,6 +204,8 @@ def test_a_tenant_joins_by_a_membership_where_the_slice_allows_it(cluster: InClu
             "pod": None,
             "interface": None,
             "addresses": [],
+            "mac": None,
+            "bandwidth": None,
             "reason": "",
             "until_s": None,
             "declared_in": "a",

@@ -165,6 +165,28 @@ def test_what_is_not_the_users_fault_is_not_said_to_be(world: Any, error: Except
     assert slice_of(world) is not None
 
 
+def test_a_status_that_is_written_meanwhile_stands_in_no_removals_way(world: Any, monkeypatch: Any) -> None:
+    """Between reading the object's finalizers and writing them the status changes; others' finalizers stay."""
+    world.apply(SLICE, "red", RED)
+    world.turn()
+    path = SLICE.path("red")
+    world.api.merge(path, {"metadata": {"finalizers": [FINALIZER, "example.com/theirs"]}})
+    merge, meanwhile = world.api.merge, iter(range(2))
+
+    def merge_late(path: str, patch: Any) -> Any:
+        for number in meanwhile:
+            world.api.apply(f"{path}/status", {"status": {"vni": number}}, manager="status")
+            break
+        return merge(path, patch)
+
+    monkeypatch.setattr(world.api, "merge", merge_late)
+    world.state.delete("slice/red")
+
+    assert world.api.get(path)["metadata"]["finalizers"] == ["example.com/theirs"]
+    assert next(meanwhile, None) is None
+    assert "slice/red" not in world.state.documents
+
+
 def test_an_edit_by_rest_unties_no_profile(world: Any) -> None:
     """As long as it leaves the bandwidth alone; the profile's next change holds for the slice. Other rates untie it."""
     world.apply(QOS_PROFILE, "gold", {"ceilingBps": 10_000_000})
