@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from slicer.client.codec import FieldsError, decode, decode_documents, encode, encode_documents
 from slicer.model.documents import KINDS, key_of
 from slicer.model.errors import InvalidError
-from slicer.model.slices import Membership, Slice
+from slicer.model.slices import Bandwidth, Membership, Slice
 
 VALID: dict[str, st.SearchStrategy[Any]] = {
     "vtep_mac": st.just("02:00:00:00:00:01"),
@@ -36,8 +36,6 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "protocol": st.sampled_from(["TCP", "UDP", "SCTP"]),
     "guarantee_bps": st.none() | st.integers(8000, 10**6),
     "ceiling_bps": st.none() | st.integers(10**6, 10**9),
-    "ingress_bps": st.none() | st.integers(8000, 10**9),
-    "egress_bps": st.none() | st.integers(8000, 10**9),
     "pod": st.sampled_from(["web-0", "db.x"]),
     "addresses": st.sampled_from([(), ("10.7.4.5", "fd07::5")]).map(lambda t: tuple(map(ipaddress.ip_address, t))),
     "selector": st.just((("app", "web"), ("tier", "1"))),
@@ -47,10 +45,19 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
 def values(type_: type) -> st.SearchStrategy[Any]:
     """Any valid value of a dataclass of the model."""
     hints = get_type_hints(type_)
-    overrides = {"labels": st.just(())} if type_ is Membership else {}
+    if type_ is Bandwidth:
+        return st.tuples(_paces("ingress"), _paces("egress")).map(lambda ways: Bandwidth(**ways[0], **ways[1]))
+    overrides = {"labels": st.just(()), "mac": st.none() | VALID["mac"]} if type_ is Membership else {}
     known = VALID | overrides
     fields = {n: known[n] if n in known else _of(hints[n]) for n in type_.__dataclass_fields__}
     return st.builds(type_, **fields)
+
+
+def _paces(way: str) -> st.SearchStrategy[dict[str, int]]:
+    """A rate, alone or with a burst; or neither."""
+    rates = st.integers(8000, 10**9)
+    both = st.fixed_dictionaries({f"{way}_bps": rates, f"{way}_burst_bits": st.integers(1, 10**9)})
+    return st.just({}) | st.fixed_dictionaries({f"{way}_bps": rates}) | both
 
 
 def _of(hint: Any) -> st.SearchStrategy[Any]:
