@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from slicer.client.kube_api import Api
 from slicer.client.marks import ATTACHMENTS
 from slicer.model.attachments import AddressWish
 from slicer.model.documents import key_of, of_kind
@@ -20,7 +21,6 @@ from slicer.plan.status import Condition
 from slicer.plan.validation import NAMESPACE_PREFIX, POD_PREFIX
 from slicer_controller.context import Context
 from slicer_controller.kube.accepting import accept_membership, is_passing
-from slicer_controller.kube.client import Api
 from slicer_controller.kube.conditions import render_conditions
 from slicer_controller.kube.events import write_event
 from slicer_controller.kube.networks import Networks

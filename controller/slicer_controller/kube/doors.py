@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from slicer.client.codec import decode
+from slicer.client.kube_api import Api
 from slicer.client.marks import FINALIZER
 from slicer.model.clusters import Cluster
 from slicer.model.errors import ConflictError, NotFoundError, SlicerError, StaleError, UnavailableError
 from slicer.model.slices import Slice, SliceState
-from slicer_controller.kube.client import Api
 from slicer_controller.kube.naming import CLUSTER, QOS_PROFILE, SLICE, Kind
 from slicer_controller.kube.objects import Objects
 from slicer_controller.kube.values import parse_cluster, parse_slice, render_declared

@@ -7,8 +7,8 @@ import socket
 import uuid
 from typing import Any
 
+from slicer.client.kube_api import Api
 from slicer.model.errors import SlicerError
-from slicer_controller.kube.client import Api
 from slicer_controller.kube.lease import now_text
 from slicer_controller.kube.naming import MANAGER
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from slicer.client.files import read_if_there, write_atomic
+from slicer.client.kube_api import Api
 from slicer.client.marks import CA_MAP, MANAGED_BY, MANAGER_NAME, STATE_SECRET
 from slicer.model.errors import InvalidError
-from slicer_controller.kube.client import Api
 
 log = logging.getLogger(__name__)
 FILES = (

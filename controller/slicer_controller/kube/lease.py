@@ -3,7 +3,7 @@
 As in client-go: a lease is taken over when its record has not changed for `DURATION_S` by *our* clock, so that clocks
 of different machines are never compared; the holder renews every `RETRY_S` and leads no more after `DEADLINE_S` without
 success, before anybody else may take over. It begins no write after `WRITE_S` without success, so that the longest one
-(slicer_controller.kube.client) has ended by then. Unlike in client-go it goes on living: while the API server is away
+(slicer.client.kube_api) has ended by then. Unlike in client-go it goes on living: while the API server is away
 nobody else can lead, and what needs no writing is still served.
 """
 
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from slicer.client.kube_api import Api
 from slicer.model.errors import NotFoundError, SlicerError
-from slicer_controller.kube.client import Api
 
 log = logging.getLogger(__name__)
 DURATION_S = 15.0

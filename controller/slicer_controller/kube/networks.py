@@ -10,10 +10,10 @@ import logging
 import threading
 from collections.abc import Callable, Collection
 
+from slicer.client.kube_api import Api
 from slicer.client.marks import MANAGED_BY, MANAGER_NAME
 from slicer.model.errors import SlicerError, StaleError, UnavailableError
 from slicer.plan.pods import NETWORK_PREFIX, network_name, render_network
-from slicer_controller.kube.client import Api
 from slicer_controller.kube.objects import Objects, place_of
 
 log = logging.getLogger(__name__)

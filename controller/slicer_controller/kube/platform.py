@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from slicer.client.kube_api import Api
 from slicer.model.errors import UnavailableError
 from slicer.model.names import Address
 from slicer_controller.access import Peer
 from slicer_controller.context import Context
 from slicer_controller.kube import networks
 from slicer_controller.kube.annotated import NAMESPACES, PODS, Annotated
-from slicer_controller.kube.client import Api, load_configuration
+from slicer_controller.kube.client import load_configuration
 from slicer_controller.kube.declared import Declared
 from slicer_controller.kube.doors import Doors
 from slicer_controller.kube.keepsakes import Keepsakes

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from slicer.client.kube_api import Api
 from slicer.model.errors import DeniedError, UnauthenticatedError
-from slicer_controller.kube.client import Api
 from slicer_controller.kube.naming import GROUP
 
 AUDIENCE = "slicer"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from slicer.client.codec import encode
+from slicer.client.kube_api import Api
 from slicer.model.attachments import Attachment, AttachmentState
 from slicer.model.documents import Documents, of_kind
 from slicer.model.errors import NotFoundError, SlicerError
@@ -19,7 +20,6 @@ from slicer.plan.status import Condition, slice_status
 from slicer.plan.views import clusters_of
 from slicer_controller.access import Peer
 from slicer_controller.context import Context
-from slicer_controller.kube.client import Api
 from slicer_controller.kube.conditions import changed, render_conditions
 from slicer_controller.kube.declared import Declared
 from slicer_controller.kube.events import write_event

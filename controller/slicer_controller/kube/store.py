@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from slicer.client.kube_api import Api
 from slicer.model.errors import InvalidError, NotFoundError, SlicerError, StaleError, UnavailableError
-from slicer_controller.kube.client import Api
 from slicer_controller.kube.naming import RECORD
 from slicer_controller.kube.records import Durability, parse_record, parse_records, record_name, render_record
 from slicer_controller.kube.writing import LateWriter

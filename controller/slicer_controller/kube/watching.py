@@ -17,8 +17,8 @@ from typing import Any
 import kopf
 from kubernetes.client import Configuration
 
+from slicer.client.kube_api import Api
 from slicer.model.errors import NotFoundError, SlicerError, UnavailableError
-from slicer_controller.kube.client import Api
 from slicer_controller.kube.naming import GROUP
 from slicer_controller.kube.objects import Objects
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import logging
 
+from slicer.client.kube_api import Api
 from slicer.client.marks import WEBHOOK
-from slicer_controller.kube.client import Api
 
 log = logging.getLogger(__name__)
 _PATH = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{WEBHOOK}"

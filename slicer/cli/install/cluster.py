@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from slicer.cli.errors import cured
 from slicer.cli.install.manifests import Object
-from slicer.model.errors import ConflictError, DeniedError, InvalidError, NotFoundError, SlicerError, UnavailableError
+from slicer.model.errors import (
+    DeniedError,
+    InvalidError,
+    NotFoundError,
+    SlicerError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 
 FIELD_MANAGER = "slicectl"
 TIMEOUT_S = 30.0
@@ -99,6 +105,9 @@ class KubernetesCluster:
 
     def __init__(self, context: str | None, kubeconfig: Path | None) -> None:
         from kubernetes import config
+        from kubernetes.client import Configuration
+
+        from slicer.client.kube_api import Api
 
         file = str(kubeconfig) if kubeconfig else None
         try:
@@ -109,8 +118,9 @@ class KubernetesCluster:
         if self.name not in {one["name"] for one in known}:
             names = ", ".join(str(one["name"]) for one in known)
             raise cured(NotFoundError(f"the kubeconfig has no context {self.name!r}; it has {names}"), _KUBECONFIG)
-        made = config.new_client_from_config(config_file=file, context=self.name)  # type: ignore[no-untyped-call]
-        self._api: Any = made
+        made = Configuration()
+        config.load_kube_config(file, self.name, made)  # type: ignore[no-untyped-call]
+        self._api = Api(made, timeout_s=(TIMEOUT_S, TIMEOUT_S))
 
     def version(self) -> tuple[int, int]:
         found = self._ask("GET", "/version")
@@ -147,7 +157,7 @@ class KubernetesCluster:
 
         options = {"command": list(argv), "stdin": True, "stdout": True, "stderr": True, "tty": False}
         try:
-            call = CoreV1Api(self._api).connect_get_namespaced_pod_exec
+            call = CoreV1Api(self._api.client).connect_get_namespaced_pod_exec
             shell = stream(call, pod, namespace, _preload_content=False, **options)
             shell.write_stdin(stdin + "\n")  # the end of stdin cannot be told: the command reads a line
             shell.run_forever(timeout=TIMEOUT_S)
@@ -167,36 +177,19 @@ class KubernetesCluster:
         body: Object | None = None,
         content: str = "application/json",
     ) -> Object | None:
-        """The answer's document; None for 404."""
-        from urllib3.exceptions import HTTPError
-
-        head = {"Accept": "application/json", "Content-Type": content}
+        """The answer's document; None for 404. Errors name the cluster, and what to do."""
         try:
-            request = self._api.param_serialize(
-                method, path, query_params=list(query), header_params=head, body=body, auth_settings=["BearerToken"]
-            )
-            answer = self._api.call_api(*request, _request_timeout=TIMEOUT_S)
-            data = answer.read()
-        except HTTPError as error:
-            raise cured(
-                UnavailableError(f"the API server of cluster {self.name} does not answer: {error}"),
-                f"does `kubectl --context {self.name} get nodes` work?",
-            ) from None
-        if answer.status == 404:
+            return self._api.request(method, path, body=body, query=list(query), content_type=content)
+        except NotFoundError:
             return None
-        document: Object = json.loads(data)
-        if answer.status >= 400:
-            raise _refused(self.name, answer.status, document)
-        return document
+        except SlicerError as error:
+            told = type(error)(f"cluster {self.name}: {error.message}", reason=error.reason)
+            raise (cured(told, _CURES[type(error)].format(self.name)) if type(error) in _CURES else told) from None
 
 
+_CURES: dict[type[SlicerError], str] = {
+    UnauthenticatedError: "are the credentials of context {0} still valid? kubectl --context {0} auth whoami",
+    DeniedError: "installing needs the rights of cluster-admin in context {0}",
+    UnavailableError: "does `kubectl --context {0} get nodes` work?",
+}
 _KUBECONFIG = "kubectl config get-contexts lists them; --kubeconfig FILE or $KUBECONFIG says where they are"
-_REFUSALS: dict[int, type[SlicerError]] = {401: DeniedError, 403: DeniedError, 409: ConflictError, 422: InvalidError}
-
-
-def _refused(cluster: str, status: int, document: Object) -> SlicerError:
-    kind = _REFUSALS.get(status, UnavailableError if status >= 500 else InvalidError)
-    error = kind(f"cluster {cluster} refuses: {document.get('message', f'HTTP {status}')}")
-    if kind is DeniedError:
-        return cured(error, f"installing needs the rights of cluster-admin in context {cluster}")
-    return error

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from slicer_controller.kube.client import Api, load_configuration
+from slicer.client.kube_api import Api
+from slicer_controller.kube.client import load_configuration
 from slicer_controller.kube.crds import definitions
 from tests.kubernetes.control.waiting import wait_for
 from tests.kubernetes.lab.control import ApiServer, running_apiserver

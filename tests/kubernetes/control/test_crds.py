@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from slicer.client.kube_api import Api
 from slicer.model.errors import InvalidError
-from slicer_controller.kube.client import Api
 from slicer_controller.kube.naming import CLUSTER, MEMBERSHIP, QOS_PROFILE, SLICE, Kind
 
 Json = dict[str, Any]

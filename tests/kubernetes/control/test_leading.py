@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from slicer.client.identity import load_or_join
+from slicer.client.kube_api import Api
 from slicer.model.errors import UnavailableError
-from slicer_controller.kube.client import Api, load_configuration
+from slicer_controller.kube.client import load_configuration
 from slicer_controller.kube.lease import Lease, Place, Timing
 from slicer_controller.kube.naming import SLICE
 from tests.contract.conftest import Agent, Controller, free_port, node

@@ -11,8 +11,8 @@ import pytest
 
 from slicer.client.identity import SERVICE_ACCOUNT, load_or_join
 from slicer.client.joining import ServiceJoin
+from slicer.client.kube_api import Api
 from slicer.model.errors import DeniedError, UnauthenticatedError
-from slicer_controller.kube.client import Api
 from slicer_controller.kube.naming import SLICE
 from tests.contract.conftest import Agent, attachment, node
 from tests.kubernetes.control.conftest import CRDS

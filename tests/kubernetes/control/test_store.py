@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from slicer.client.kube_api import Api
 from slicer.model.errors import StaleError, UnavailableError
-from slicer_controller.kube.client import Api, load_configuration
+from slicer_controller.kube.client import load_configuration
 from slicer_controller.kube.naming import RECORD
 from slicer_controller.kube.records import Durability, record_name, render_record
 from slicer_controller.kube.store import KubernetesStore, Rules

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from slicer_controller.kube.client import Api
+from slicer.client.kube_api import Api
 from slicer_controller.kube.naming import RECORD
 
 WAIT_S = 60.0

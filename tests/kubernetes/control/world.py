@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from slicer.client.kube_api import Api
 from slicer.client.rest import Api as Rest
-from slicer_controller.kube.client import Api, load_configuration
+from slicer_controller.kube.client import load_configuration
 from slicer_controller.kube.naming import CLUSTER, MEMBERSHIP, QOS_PROFILE, SLICE, Kind
 from tests.contract.conftest import Controller, free_port
 from tests.kubernetes.control.waiting import wait_for

@@ -1,4 +1,4 @@
-"""An API server in memory, with the methods of slicer_controller.kube.client.Api: what of its behaviour we rely on.
+"""An API server in memory, with the methods of slicer.client.kube_api.Api: what of its behaviour we rely on.
 
 resourceVersions grow with each write and are checked; finalizers keep what is deleted; status is a subresource of its
 own; `generation` counts changes of the spec. tests/kubernetes/control runs the same contracts on the real one.

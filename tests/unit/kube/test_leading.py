@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from kubernetes.client import Configuration
 
+from slicer.client.kube_api import LONGEST_WRITE_S, QUESTIONS, Api
 from slicer.model.errors import UnavailableError
-from slicer_controller.kube.client import LONGEST_WRITE_S, QUESTIONS, Api
 from slicer_controller.kube.lease import DEADLINE_S, DURATION_S, RETRY_S, WRITE_S, Lease, Place
 from tests.unit.kube.fake_api import FakeApi
 

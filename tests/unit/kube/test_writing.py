@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from kubernetes.client import Configuration
 
+from slicer.client.kube_api import Api
 from slicer.model.errors import (
     ConflictError,
     DeniedError,
@@ -20,7 +21,6 @@ from slicer.model.errors import (
     UnavailableError,
 )
 from slicer_controller.kube import writing
-from slicer_controller.kube.client import Api
 from slicer_controller.kube.records import Durability
 from slicer_controller.kube.store import KubernetesStore, Rules
 from slicer_controller.kube.writing import LateWriter
