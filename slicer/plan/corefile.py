@@ -1,4 +1,4 @@
-"""The slices' zones in a cluster's own DNS: a stanza in CoreDNS's Corefile, put in and taken out as text.
+"""The slices' zone in a cluster's own DNS: a stanza in CoreDNS's Corefile, put in and taken out as text.
 
 Pure. Callers: the installer and the uninstaller, for the Corefile of CoreDNS and of NodeLocal DNSCache.
 
@@ -34,17 +34,17 @@ class ServerBlock:
     lines: tuple[tuple[str, ...], ...]
 
 
-def add_stanza(corefile: str, servers: Sequence[Address], zones: Sequence[str] = (ZONE,)) -> str:
-    """The Corefile with the stanza that sends `zones` to `servers`; one that is there already is made anew.
+def add_stanza(corefile: str, servers: Sequence[Address]) -> str:
+    """The Corefile with the stanza that sends ZONE to `servers`; one that is there already is made anew.
 
-    ConflictError if the file serves one of the zones itself; InvalidError if it cannot be read.
+    ConflictError if the file serves the zone itself; InvalidError if it cannot be read.
     """
-    if not servers or not zones:
-        raise InvalidError("the Corefile's stanza needs at least one server and one zone")
+    if not servers:
+        raise InvalidError("the Corefile's stanza needs at least one server")
     rest = remove_stanza(corefile)
     blocks = parse_blocks(rest)
-    _refuse_served(blocks, zones)
-    return _render(blocks, servers, zones) + rest
+    _refuse_served(blocks)
+    return _render(blocks, servers) + rest
 
 
 def remove_stanza(corefile: str) -> str:
@@ -102,12 +102,11 @@ def _split(keys: Sequence[str]) -> Iterator[str]:
         yield from filter(None, key.split(","))
 
 
-def _refuse_served(blocks: Sequence[ServerBlock], zones: Sequence[str]) -> None:
+def _refuse_served(blocks: Sequence[ServerBlock]) -> None:
     for block in blocks:
         for key in block.keys:
-            zone = _zone(key)
-            if zone in {name.rstrip(".") for name in zones}:
-                raise ConflictError(f"the Corefile serves zone {zone!r} itself ({key}); remove that block first")
+            if _zone(key) == ZONE:
+                raise ConflictError(f"the Corefile serves zone {ZONE!r} itself ({key}); remove that block first")
 
 
 def _zone(key: str) -> str:
@@ -115,7 +114,7 @@ def _zone(key: str) -> str:
     return match["zone"].rstrip(".").lower() if match else key
 
 
-def _render(blocks: Sequence[ServerBlock], servers: Sequence[Address], zones: Sequence[str]) -> str:
+def _render(blocks: Sequence[ServerBlock], servers: Sequence[Address]) -> str:
     """On the ports and addresses where the cluster's other names are served: two blocks of one port share a socket."""
     root = [block for block in blocks if any(_zone(key) == "" for key in block.keys)]
     ports = sorted({port for block in root for key in block.keys if (port := _port(key))}) or [str(PORT)]
@@ -126,7 +125,7 @@ def _render(blocks: Sequence[ServerBlock], servers: Sequence[Address], zones: Se
         "rewrite edns0 subnet set 32 128",
         f"forward . {' '.join(_upstream(server) for server in servers)}",
     ]
-    keys = " ".join(f"{zone}:{port}" for zone in zones for port in ports)
+    keys = " ".join(f"{ZONE}:{port}" for port in ports)
     return "\n".join([BEGIN, f"{keys} {{", *(f"    {line}" for line in body), "}", END, ""])
 
 

@@ -86,11 +86,11 @@ def test_a_stanza_that_was_moved_is_replaced():
 
 def test_the_stanza_asks_in_the_askers_name_and_keeps_nothing():
     """Who asks is added in full length; nothing is cached, because what one may know another may not."""
-    stanza = add_stanza(KUBEADM, SERVER, ("slice.local", "22.10.in-addr.arpa")).removesuffix(KUBEADM)
+    stanza = add_stanza(KUBEADM, SERVER).removesuffix(KUBEADM)
 
     assert stanza == (
         f"{BEGIN}\n"
-        "slice.local:53 22.10.in-addr.arpa:53 {\n"
+        "slice.local:53 {\n"
         "    errors\n"
         "    rewrite edns0 subnet set 32 128\n"
         "    forward . 10.96.0.77\n"
@@ -151,11 +151,10 @@ def test_a_file_that_cannot_be_read_is_refused(broken: str):
         add_stanza(broken, SERVER)
 
 
-def test_the_stanza_needs_a_server_and_a_zone():
+def test_the_stanza_needs_a_server():
     """An empty list is a mistake of the caller."""
-    for servers, zones in (((), ("slice.local",)), (SERVER, ())):
-        with pytest.raises(InvalidError, match="at least one"):
-            add_stanza(KUBEADM, servers, zones)
+    with pytest.raises(InvalidError, match="at least one"):
+        add_stanza(KUBEADM, ())
 
 
 def test_blocks_are_read_as_coredns_reads_them():
