@@ -10,7 +10,7 @@ from slicer.cli import columns as col
 from slicer.cli.columns import reach, text_of
 from slicer.cli.kinds import ATTACHMENTS, CLUSTERS, NODES, SERVICES, SLICES, Kind, Resource
 from slicer.cli.quantities import format_rate, format_rtt
-from slicer.cli.words import format_labels
+from slicer.cli.words import format_labels, format_objectives
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -96,6 +96,7 @@ def _slice(resource: Resource, related: Related, now: float) -> list[Section]:
         ("Namespaces", ",".join(spec.get("namespaces") or ()) or "all"),
         ("Gateways wanted", f"{col.slice_gateways(resource, now)} a cluster"),
         ("Bandwidth", format_qos(spec.get("qos"))),
+        ("Objectives", format_objectives(spec.get("objectives"))),
         ("Tunnels", f"{text_of(spec.get('tunnels'))} (set {text_of(reach(resource, 'status', 'tunnel_set'))})"),
         ("VNI", text_of(reach(resource, "status", "vni"))),
         ("DNS", f"<service>.<namespace>.svc.{name}.slice.local, TTL {reach(spec, 'dns', 'ttl_s') or 0} s"),
@@ -109,6 +110,7 @@ def _slice(resource: Resource, related: Related, now: float) -> list[Section]:
         _conditions(resource),
         _slice_clusters(resource),
         _paths(reach(resource, "status", "paths") or []),
+        *_objectives(reach(resource, "status", "objectives") or []),
         _attachments(mine),
         Section(heading="Services", titles=("SERVICE", "PORTS", "ENDPOINTS", "DNS NAME"), rows=_services(exports, now)),
         Section(heading="Members", titles=("NAME", "CLUSTER", "WHO"), rows=_members(members, now)),
@@ -145,6 +147,22 @@ def _paths(paths: Sequence[Resource]) -> Section:
     )
     titles = ("FROM NODE", "TO CLUSTER", "STATE", "ROUND TRIP", "ANSWERED BY")
     return Section(heading="Paths", titles=titles, rows=rows, empty="none measured")
+
+
+def _objectives(pairs: Sequence[Resource]) -> list[Section]:
+    """Nothing for a slice that asks for nothing."""
+    rows = tuple(
+        (
+            " / ".join(one["clusters"]),
+            one["state"],
+            format_rtt(one.get("latency_us")),
+            "-" if one.get("loss_percent") is None else f"{one['loss_percent']} %",
+            text_of(one.get("message")),
+        )
+        for one in pairs
+    )
+    titles = ("CLUSTERS", "STATE", "ROUND TRIP", "LOSS", "MESSAGE")
+    return [Section(heading="Objectives", titles=titles, rows=rows)] if rows else []
 
 
 def _attachments(found: Sequence[Resource]) -> Section:

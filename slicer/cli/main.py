@@ -45,6 +45,7 @@ app = typer.Typer(
 )
 member = _group("Which pods belong to a slice.")
 qos = _group("Bandwidth of a slice between clusters.")
+objectives = _group("What the ways between a slice's clusters are to be like.")
 gateway = _group("Planned work on gateways: no packet is lost.")
 config = _group("Which hub slicectl talks to.")
 
@@ -78,6 +79,8 @@ app.command("export", rich_help_panel=DECLARE)(services.export)
 app.command("unexport", rich_help_panel=DECLARE)(services.unexport)
 app.add_typer(qos, name="qos", rich_help_panel=DECLARE)
 qos.command("set")(slices.qos_set)
+app.add_typer(objectives, name="objectives", rich_help_panel=DECLARE)
+objectives.command("set")(slices.objectives_set)
 
 app.command("status", rich_help_panel=LOOK)(health.status)
 app.command("get", rich_help_panel=LOOK)(showing.get)
@@ -103,7 +106,7 @@ app.command("lab", rich_help_panel=REST, context_settings={"ignore_unknown_optio
 )
 app.command("completion", rich_help_panel=REST)(shell.completion)
 app.command("version", rich_help_panel=REST)(health.version)
-GROUPS = {"member", "qos", "gateway", "config"}
+GROUPS = {"member", "qos", "objectives", "gateway", "config"}
 COMMANDS = GROUPS | {str(command.name) for command in app.registered_commands}
 
 

@@ -44,6 +44,12 @@ Dscp = Annotated[
     int | None, typer.Option(metavar="0-63", help="DSCP written into the slice's packets; 46 is expedited forwarding.")
 ]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever reads it later.")]
+Latency = Annotated[
+    str | None, typer.Option(metavar="DURATION", help="Round trip between clusters that is wanted at most, like 50ms.")
+]
+Loss = Annotated[
+    int | None, typer.Option(metavar="PERCENT", help="Loss between clusters that is wanted at most, 0 to 99.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Let the hub check everything, but change nothing.")]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Return when it works, not only when it is written down.")]
 Timeout = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long --wait waits: 30s, 2m.")]

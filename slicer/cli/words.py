@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from slicer.cli.quantities import parse_rate
+from slicer.cli.quantities import parse_duration, parse_rate
 from slicer.model.errors import InvalidError
-from slicer.model.slices import QosProfile, ServicePort
+from slicer.model.slices import Objectives, QosProfile, ServicePort
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 
@@ -76,6 +76,21 @@ def parse_qos(guarantee: str | None, ceiling: str | None, priority: int | None, 
         priority=4 if priority is None else priority,
         dscp=dscp,
     )
+
+
+def parse_objectives(latency: str | None, loss: int | None) -> Objectives | None:
+    """The objectives that the options describe; None if none of them was given."""
+    if latency is None and loss is None:
+        return None
+    latency_ms = None if latency is None else round(parse_duration("--latency", latency) * 1000)
+    return Objectives(latency_ms=latency_ms, loss_percent=loss)
+
+
+def format_objectives(objectives: Mapping[str, object] | None) -> str:
+    """`latency at most 50 ms, loss at most 1 %`."""
+    words = (("latency_ms", "latency at most {} ms"), ("loss_percent", "loss at most {} %"))
+    given = [text.format((objectives or {})[key]) for key, text in words if (objectives or {}).get(key) is not None]
+    return ", ".join(given) or "none"
 
 
 def format_labels(labels: Mapping[str, str] | None) -> str:

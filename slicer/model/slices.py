@@ -33,6 +33,8 @@ FAMILIES_RULE = "give one IPv4 prefix, one IPv6 prefix, or one of each"
 SCOPE_RULE = "is multicast, loopback, link-local or unspecified"
 BOTH_RULE = "has both a pod and labels; give one"
 ADDRESSES_RULE = "wishes addresses; that needs one pod"
+LATENCY_MAX_MS = 5000
+"""Later answers count as lost (slicer.agent.health)."""
 MAC_RULE = "wishes a MAC address; that needs one pod"
 PREFIXES_IMMUTABLE_RULE = "cannot change (they are %s): make another slice"
 """How refusals end, here and where the Kubernetes API server refuses by itself (the CRDs are made with these)."""
@@ -58,6 +60,22 @@ class QosProfile:
             check_range("dscp", self.dscp, 0, 63)
         if self.guarantee_bps is not None and self.ceiling_bps is not None and self.guarantee_bps > self.ceiling_bps:
             raise InvalidError(f"guarantee_bps {self.guarantee_bps} is above ceiling_bps {self.ceiling_bps}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objectives:
+    """What the ways between a slice's clusters are to be like; watched, not enforced. Empty: that there are any."""
+
+    latency_ms: int | None = None
+    """Most that a round trip between two gateways may take, as the median of the last hundred probes."""
+    loss_percent: int | None = None
+    """Most of the last hundred probes that may be lost."""
+
+    def __post_init__(self) -> None:
+        if self.latency_ms is not None:
+            check_range("latency_ms", self.latency_ms, 1, LATENCY_MAX_MS)
+        if self.loss_percent is not None:
+            check_range("loss_percent", self.loss_percent, 0, 99)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +107,7 @@ class Slice:
     gateways: int = 2
     """Active gateways wanted in each cluster; fewer nodes means fewer gateways. 0 means every node (`all`)."""
     qos: QosProfile | None = None
+    objectives: Objectives | None = None
     tunnels: TunnelMode = TunnelMode.SHARED
     dns: DnsOptions = field(default_factory=DnsOptions)
     namespaces: tuple[str, ...] = ()

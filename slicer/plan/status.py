@@ -15,6 +15,7 @@ from slicer.model.documents import Documents, of_kind
 from slicer.model.names import Prefix
 from slicer.model.slices import Export, SliceState
 from slicer.plan.allocation import overlapping
+from slicer.plan.objectives import PairStatus, Verdict, pair_statuses
 from slicer.plan.views import clusters_of
 
 
@@ -49,18 +50,22 @@ class SliceStatus:
     conditions: tuple[Condition, ...]
     clusters: tuple[SliceInCluster, ...]
     paths: tuple[PathHealth, ...]
+    objectives: tuple[PairStatus, ...] = ()
+    """How the slice's objectives stand between each two of its clusters; empty where it has none."""
 
 
 def slice_status(state: SliceState, documents: Documents) -> SliceStatus:
     """The status of one slice."""
     clusters = tuple(_in_cluster(state, name, documents) for name in clusters_of(state, documents))
     paths = tuple(path for path in of_kind(documents, PathHealth) if path.slice == state.spec.name)
+    pairs = pair_statuses(state, [cluster.name for cluster in clusters], documents)
     return SliceStatus(
         vni=state.vni,
         tunnel_set=state.tunnel_set,
-        conditions=_conditions(state, clusters, paths, documents),
+        conditions=(*_conditions(state, clusters, paths, documents), *_objectives(state, pairs)),
         clusters=clusters,
         paths=paths,
+        objectives=pairs,
     )
 
 
@@ -134,6 +139,18 @@ def _all_have(
         message = f"cluster {', '.join(missing)} has no {what}"
         return Condition(type=type_, status=False, reason=reason, message=message)
     return Condition(type=type_, status=True, reason=type_)
+
+
+def _objectives(state: SliceState, pairs: Sequence[PairStatus]) -> tuple[Condition, ...]:
+    """A slice that is too slow is ready all the same: this says nothing of Ready."""
+    if state.spec.objectives is None:
+        return ()
+    for verdict, reason in ((Verdict.VIOLATED, "Violated"), (Verdict.UNKNOWN, "NotMeasured")):
+        found = [pair for pair in pairs if pair.state is verdict]
+        if found:
+            message = ", ".join(f"{' / '.join(pair.clusters)}: {pair.message}" for pair in found[:5])
+            return (Condition(type="Objectives", status=False, reason=reason, message=message),)
+    return (Condition(type="Objectives", status=True, reason="Met" if pairs else "OneCluster"),)
 
 
 def _connected(clusters: Sequence[SliceInCluster], paths: Sequence[PathHealth]) -> Condition:

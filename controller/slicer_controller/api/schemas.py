@@ -9,7 +9,16 @@ from slicer.client.codec import LABEL_SETS, adapter
 from slicer.model.attachments import Attachment, EndpointSet, Ping, PingResult, TunnelHealth
 from slicer.model.clusters import GENERATION_MAX, TUNNEL_SET_MAX, Cluster, Drain, Gateway, Node, Rotation
 from slicer.model.names import LABEL_PATTERN, SUBDOMAIN_PATTERN
-from slicer.model.slices import BITS_MAX, CONTACT_MAX, RATE_MIN_BPS, UNIX_TIME_MAX, Export, Membership, Slice
+from slicer.model.slices import (
+    BITS_MAX,
+    CONTACT_MAX,
+    LATENCY_MAX_MS,
+    RATE_MIN_BPS,
+    UNIX_TIME_MAX,
+    Export,
+    Membership,
+    Slice,
+)
 from slicer.plan.draining import DrainStatus
 from slicer.plan.rotation import RotationStatus
 from slicer.plan.status import SliceStatus
@@ -41,6 +50,10 @@ _FIELDS: Mapping[str, Mapping[str, Json]] = {
         "ceiling_bps": _RATE,
         "priority": {"minimum": 0, "maximum": 7},
         "dscp": {"minimum": 0, "maximum": 63},
+    },
+    "Objectives": {
+        "latency_ms": {"minimum": 1, "maximum": LATENCY_MAX_MS},
+        "loss_percent": {"minimum": 0, "maximum": 99},
     },
     "DnsOptions": {"ttl_s": {"minimum": 0, "maximum": 3600}},
     "Cluster": {"name": LABEL, "cidrs": {"items": PREFIX}},

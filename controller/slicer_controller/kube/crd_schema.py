@@ -35,11 +35,13 @@ DESCRIPTIONS: Mapping[str, str] = {
     "QosProfile.ceiling_bps": "bit/s that the slice never exceeds.",
     "DnsOptions.ttl_s": "Time to live of the slice's DNS answers.",
     "Slice.qos": "Bandwidth of the slice on its clusters' tunnels.",
+    "Slice.objectives": "What the ways between the slice's clusters are to be like; watched, not enforced.",
     "Slice.tunnels": "Whether the slice shares WireGuard tunnels with slices of other prefixes or has its own.",
     "Slice.dns": "How the slice's names are answered.",
     "QosProfile.dscp": "Written into the packets' DSCP field where they enter the slice; without it the field stays.",
     "Membership.interface": "Interface name in the pod; without it the first free of net1, net2 and so on.",
     "Slice.gateways": "Active gateways wanted in each cluster; fewer nodes means fewer gateways. 0 means every node.",
+    "PairStatus.state": "Whether the way between the two is as wanted.",
     "SliceInCluster.name": "Name of the cluster.",
     "SliceInCluster.blocks": "Parts of the slice's prefixes that the cluster hands out.",
 }

@@ -65,6 +65,11 @@ def _slice() -> Json:
                 "x-kubernetes-list-type": "map",
                 "x-kubernetes-list-map-keys": ["name"],
             },
+            "objectives": {
+                "type": "array",
+                "description": "How the slice's objectives stand between each two of its clusters.",
+                "items": structural("PairStatus", without=("latency_us", "loss_percent")),
+            },
         }
     )
     columns = [

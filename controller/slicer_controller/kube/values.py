@@ -15,7 +15,7 @@ from slicer.client.codec import decode, encode
 from slicer.client.marks import FINALIZER
 from slicer.model.clusters import Cluster
 from slicer.model.errors import InvalidError, NotFoundError
-from slicer.model.slices import Membership, QosProfile, Slice
+from slicer.model.slices import Membership, Objectives, QosProfile, Slice
 from slicer.plan.validation import DECLARED_PREFIX
 from slicer_controller.kube.naming import API_VERSION, Kind, camel, to_camel
 
@@ -34,6 +34,8 @@ def parse_slice(object_: Json, profiles: Mapping[str, Json]) -> Slice:
     fields = _fields(Slice, spec)
     if isinstance(fields.get("qos"), dict):
         fields["qos"] = _fields(QosProfile, spec["qos"])
+    if isinstance(fields.get("objectives"), dict):
+        fields["objectives"] = _fields(Objectives, spec["objectives"])
     if "dns" in spec:
         fields["dns"] = {"ttl_s": spec["dns"]["ttlSeconds"]} if "ttlSeconds" in spec["dns"] else {}
     return decode(Slice, {**fields, "name": name})
@@ -83,8 +85,9 @@ def render_declared(
     does not untie the two.
     """
     spec = {key: item for key, item in encode(value).items() if key != "name" and item is not None}
-    if isinstance(spec.get("qos"), dict):
-        spec["qos"] = {key: item for key, item in spec["qos"].items() if item is not None}
+    for part in ("qos", "objectives"):
+        if isinstance(spec.get(part), dict):
+            spec[part] = {key: item for key, item in spec[part].items() if item is not None}
     metadata = dict(before["metadata"]) if before else {"name": value.name, "finalizers": [FINALIZER]}
     rendered = to_camel(spec)
     profile = str(before["spec"].get("qosProfile", "")) if before else ""

@@ -1,4 +1,4 @@
-"""`create-slice`, `delete-slice`, `qos`: declaring slices and taking them away."""
+"""`create-slice`, `delete-slice`, `qos`, `objectives`: declaring slices and taking them away."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from slicer.cli.output import Format, note, print_resources
 from slicer.cli.progress import wait
 from slicer.cli.quantities import parse_duration, parse_seconds
 from slicer.cli.slice_steps import steps_of
-from slicer.cli.words import parse_gateways, parse_list, parse_qos
+from slicer.cli.words import format_objectives, parse_gateways, parse_list, parse_objectives, parse_qos
 from slicer.model.errors import ConflictError, InvalidError
 from slicer.model.names import parse_prefix
 from slicer.model.slices import DnsOptions, Slice, TunnelMode
@@ -42,6 +42,8 @@ def create_slice(
     ceiling: options.Ceiling = None,
     priority: options.Priority = None,
     dscp: options.Dscp = None,
+    latency: options.Latency = None,
+    loss: options.Loss = None,
     dedicated_tunnels: Annotated[
         bool, typer.Option("--dedicated-tunnels", help="WireGuard tunnels and keys of its own.")
     ] = False,
@@ -68,6 +70,7 @@ def create_slice(
         "clusters": clusters,
         "gateways": gateways,
         "qos": parse_qos(guarantee, ceiling, priority, dscp),
+        "objectives": parse_objectives(latency, loss),
         "tunnels": dedicated_tunnels or None,
         "namespaces": namespaces,
         "dns": ttl,
@@ -127,6 +130,26 @@ def qos_set(
         print_resources(SLICES, [changed], output, time.time(), one=True)
 
 
+def objectives_set(
+    ctx: typer.Context,
+    slice_name: options.SliceName,
+    latency: options.Latency = None,
+    loss: options.Loss = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Ask for nothing any more.")] = False,
+    dry_run: options.DryRun = False,
+) -> None:
+    """Say what the ways between a slice's clusters are to be like; what is not given stays as it is."""
+    wanted = parse_objectives(latency, loss)
+    if (wanted is None) != clear:
+        raise InvalidError("give at least one of --latency and --loss, or --clear alone")
+    given = None if wanted is None else {"latency_ms": wanted.latency_ms, "loss_percent": wanted.loss_percent}
+    patch = given and {key: value for key, value in given.items() if value is not None}
+    with connected(ctx) as api:
+        changed = api.patch("slices", slice_name, {"objectives": patch}, dry_run=dry_run)
+    said = format_objectives(changed["spec"].get("objectives"))
+    note(f"slice {slice_name}: objectives: {said}{' (dry run)' if dry_run else ''}")
+
+
 def confirm(question: str) -> None:
     """Ask on the terminal; InvalidError if there is none to ask or the answer is no."""
     if not sys.stdin.isatty():
@@ -159,6 +182,7 @@ def _from_options(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
         clusters=parse_list(given["clusters"] or []),
         gateways=2 if given["gateways"] is None else parse_gateways(given["gateways"]),
         qos=given["qos"],
+        objectives=given["objectives"],
         tunnels=TunnelMode.DEDICATED if given["tunnels"] else TunnelMode.SHARED,
         dns=DnsOptions() if given["dns"] is None else DnsOptions(ttl_s=parse_seconds("--ttl", given["dns"])),
         namespaces=parse_list(given["namespaces"] or []),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import yaml
 
+from slicer.model.attachments import TunnelHealth
 from tests.unit.cli.hub import Hub, running
 from tests.unit.cli.reports import RED, healthy, pod, two_clusters
 
@@ -136,6 +138,27 @@ def test_every_kind_is_listed_filtered_and_described(hub: Hub) -> None:
     assert "MTU:                1420" in hub.good("describe", "attachment", "shop/client")
 
 
+def test_objectives_are_set_watched_and_cleared(hub: Hub) -> None:
+    """What is given changes, the rest stays; each pair of clusters has a row with its figures."""
+    a, _ = two_clusters(hub)
+
+    first = hub.run("objectives", "set", "red", "--latency", "50ms")
+    second = hub.run("objectives", "set", "red", "--loss", "2")
+    found: dict[str, Any] = {"up": True, "rtt_us": 51_200, "loss_percent": 1}
+    ends: dict[str, Any] = {"cluster": "a", "node": "a-n1", "remote_cluster": "b", "remote_node": "b-n1"}
+    a.report(*healthy("a", "b", TunnelHealth(**ends, tunnel_set=0, index=0, **found)))
+    shown = hub.good("describe", "slice", "red")
+    cleared = hub.run("objectives", "set", "red", "--clear")
+
+    assert first.err == "slice red: objectives: latency at most 50 ms\n"
+    assert second.err == "slice red: objectives: latency at most 50 ms, loss at most 2 %\n"
+    row = next(line for line in shown.splitlines() if line.strip().startswith("a / b"))
+    assert row.split("  ")[-1].strip() == "the round trip takes more than 50 ms"
+    assert [word in row for word in ("Violated", "51.20 ms", "1 %")] == [True] * 3
+    assert cleared.err == "slice red: objectives: none\n"
+    assert "a / b" not in hub.good("describe", "slice", "red")
+
+
 def test_whois_finds_the_pod(hub: Hub) -> None:
     """And says which slice an address lies in that nobody holds."""
     two_clusters(hub)
@@ -217,6 +240,10 @@ def test_a_ping_without_an_agent_times_out(hub: Hub) -> None:
         (("qos", "set", "x"), 2, "give at least one of", "slicectl qos set --help"),
         (("qos", "set", "x", "--ceiling", "1"), 2, "ceiling_bps 1 is not between", "slicectl qos set --help"),
         (("qos", "set", "x", "--ceiling", "1M"), 4, "there is no slice 'x'", "slicectl get slices"),
+        (("objectives", "set", "x"), 2, "give at least one of", "slicectl objectives set --help"),
+        (("objectives", "set", "x", "--loss", "1", "--clear"), 2, "or --clear alone", "slicectl objectives set --help"),
+        (("objectives", "set", "x", "--latency", "6s"), 2, "latency_ms 6000 is not", "slicectl objectives set --help"),
+        (("create-slice", "x", "-p", "10.1.0.0/16", "--loss", "100"), 2, "loss_percent 100 is not", "--help"),
         (("member", "add", "x"), 4, "there is no slice 'x'", "slicectl get slices"),
         (("member", "add", "x", "-c", "a"), 2, "say who becomes a member", "--pod NAMESPACE/POD"),
         (("member", "remove", "x"), 2, "say which membership", "--name NAME"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from slicer.client.codec import FieldsError, decode, decode_documents, encode, encode_documents
 from slicer.model.documents import KINDS, key_of
 from slicer.model.errors import InvalidError
-from slicer.model.slices import Bandwidth, Membership, Slice
+from slicer.model.slices import Bandwidth, Membership, Objectives, Slice
 
 VALID: dict[str, st.SearchStrategy[Any]] = {
     "vtep_mac": st.just("02:00:00:00:00:01"),
@@ -42,13 +42,19 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+OF_TYPE: dict[type, dict[str, st.SearchStrategy[Any]]] = {
+    Membership: {"labels": st.just(()), "mac": st.none() | VALID["mac"]},
+    Objectives: {"latency_ms": st.none() | st.integers(1, 5000), "loss_percent": st.none() | st.integers(0, 99)},
+}
+"""What fields of some types may be, where it differs from others of their name."""
+
+
 def values(type_: type) -> st.SearchStrategy[Any]:
     """Any valid value of a dataclass of the model."""
     hints = get_type_hints(type_)
     if type_ is Bandwidth:
         return st.tuples(_paces("ingress"), _paces("egress")).map(lambda ways: Bandwidth(**ways[0], **ways[1]))
-    overrides = {"labels": st.just(()), "mac": st.none() | VALID["mac"]} if type_ is Membership else {}
-    known = VALID | overrides
+    known = VALID | OF_TYPE.get(type_, {})
     fields = {n: known[n] if n in known else _of(hints[n]) for n in type_.__dataclass_fields__}
     return st.builds(type_, **fields)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from slicer.model.clusters import Cluster
 from slicer.model.errors import InvalidError, NotFoundError
 from slicer.model.names import parse_prefix
-from slicer.model.slices import DnsOptions, QosProfile, Slice, TunnelMode
+from slicer.model.slices import DnsOptions, Objectives, QosProfile, Slice, TunnelMode
 from slicer.plan.status import Condition
 from slicer_controller.kube.conditions import changed, render_conditions
 from slicer_controller.kube.naming import CLUSTER, SLICE
@@ -34,6 +34,7 @@ SLICES = st.builds(
     dns=st.builds(DnsOptions, ttl_s=st.integers(0, 3600)),
     namespaces=st.sampled_from([(), ("shop",)]),
     contact=st.sampled_from(["", "net@example.com"]),
+    objectives=st.sampled_from([None, Objectives(latency_ms=5), Objectives(loss_percent=0)]),
 )
 
 
