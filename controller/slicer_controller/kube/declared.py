@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _COLLECTION: Mapping[str, Collection] = {collection.kind: collection for collection in COLLECTIONS}
 Identity = tuple[str, str, str]
 """(plural, namespace, name)."""
+Version = tuple[str, int]
+"""(uid, generation): what an object declares is the same while they are."""
 
 
 class Declared:
@@ -39,20 +41,29 @@ class Declared:
     def __init__(self, context: Context, objects: Objects, doors: Doors) -> None:
         self._context, self._state, self._objects, self._doors = context, context.state, objects, doors
         self.refused: dict[Identity, SlicerError] = {}
-        """Why what an object declares now does not hold; objects that are not in here hold."""
+        """Why what an object declares now does not hold; objects that were looked at and are not in here hold."""
+        self._looked: dict[Identity, Version] = {}
 
     def reconcile(self) -> None:
         """Look at every object. UnavailableError at the end if something was not taken."""
         away: SlicerError | None = None
+        before, self._looked = self._looked, {}
         for kind, take in self._kinds().items():
             for object_ in self._objects.all(kind.plural):
+                identity = (kind.plural, *place_of(object_))
                 try:
                     self._look(kind, object_, take)
+                    self._looked[identity] = _version(object_)
                 except UnavailableError as error:
                     away = error
+                    self._looked |= {identity: before[identity]} if identity in before else {}
         self._forget_memberships()
         if away is not None:
             raise away
+
+    def has_looked(self, kind: Kind, object_: Json) -> bool:
+        """Whether what the object says now was taken in or refused: one may come while the loop is at work."""
+        return self._looked.get((kind.plural, *place_of(object_))) == _version(object_)
 
     def refusal(self, kind: Kind, object_: Json) -> SlicerError | None:
         """Why the object does not hold; None if it does."""
@@ -138,6 +149,10 @@ class Declared:
             ours = member.declared_in == cluster and member.name.startswith(DECLARED_PREFIX)
             if ours and member.name not in there:
                 self._state.delete(key_of(member))
+
+
+def _version(object_: Json) -> Version:
+    return object_["metadata"].get("uid", ""), object_["metadata"].get("generation", 1)
 
 
 def _not_here(object_: Json) -> None:

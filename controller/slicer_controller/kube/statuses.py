@@ -52,15 +52,19 @@ class Statuses:
 
     def look(self) -> None:
         """Compute all; called after every reconcile."""
-        for object_ in self._objects.all(SLICE.plural):
+        for object_ in self._looked_at(SLICE):
             self._want(SLICE, object_, *self._slice(object_))
-        for object_ in self._objects.all(CLUSTER.plural):
+        for object_ in self._looked_at(CLUSTER):
             self._want(CLUSTER, object_, *self._cluster(object_))
         for object_ in self._objects.all(QOS_PROFILE.plural):
             self._want(QOS_PROFILE, object_, *self._profile(object_))
         if "member" in self._context.roles:
-            for object_ in self._objects.all(MEMBERSHIP.plural):
+            for object_ in self._looked_at(MEMBERSHIP):
                 self._want(MEMBERSHIP, object_, *self._membership(object_))
+
+    def _looked_at(self, kind: Kind) -> list[Json]:
+        """Nothing is said of an object that was neither taken in nor refused yet."""
+        return [one for one in self._objects.all(kind.plural) if self._declared.has_looked(kind, one)]
 
     def close(self) -> None:
         """Write what is left, if that goes quickly."""

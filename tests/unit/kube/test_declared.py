@@ -220,3 +220,31 @@ def test_clusters_that_join_are_objects(world: Any) -> None:
     assert world.api.get(CLUSTER.path("a"))["spec"]["cidrs"] == ["10.244.0.0/16"]
     world.turn()
     assert world.refusal(CLUSTER, "a") == ""
+
+
+def conditions(world: Any) -> dict[str, str]:
+    """What slice red's status says, once all is written."""
+    world.statuses.look()
+    assert world.statuses._writer.flush(10)
+    status = world.api.get(SLICE.path("red")).get("status", {})
+    return {one["type"]: one["reason"] for one in status.get("conditions", [])}
+
+
+def test_nothing_is_said_of_what_was_not_looked_at(world: Any) -> None:
+    """An object that comes while the loop is at work is not called accepted before it is; nor is a change of one."""
+    world.turn()
+    world.apply(SLICE, "red", {"prefixes": ["10.22.0.0/16"]})
+    world.objects.learn(SLICE.plural, world.api.get(SLICE.path("red")))
+    assert conditions(world) == {}
+
+    world.turn()
+    assert conditions(world)["Valid"] == "Accepted"
+
+    world.apply(SLICE, "red", {"prefixes": ["10.99.0.0/16"]})
+    world.objects.learn(SLICE.plural, world.api.get(SLICE.path("red")))
+    world.statuses.look()
+    assert world.statuses._writer.flush(10)
+    assert world.api.get(SLICE.path("red"))["status"]["observedGeneration"] == 1
+
+    world.turn()
+    assert conditions(world)["Valid"] != "Accepted"
