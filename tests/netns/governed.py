@@ -139,11 +139,14 @@ class Governed(Guarded):
         return right and all(bool(keys) == (node in slots) for node, keys in found.items())
 
     def is_calm(self) -> bool:
-        """Whether nothing is under way: two active gateways a cluster, one generation, everything up."""
+        """Whether nothing is under way: two active gateways a cluster, one generation, no other devices, all up."""
         states = [state for _, state in self.slots().values()]
         rotating = any(r.finished_at_s is None for r in self.rotations())
         generations = {t.generation for g in of_kind(self.state.documents, Gateway) for t in g.tunnels}
-        return states == ["active"] * 4 and not rotating and len(generations) == 1 and self.all_up()
+        if states != ["active"] * 4 or rotating or len(generations) != 1:
+            return False
+        devices = {node: len(self.devices(node)) for node in self.net.nodes}
+        return devices == {node: 2 * (node in self.slots()) for node in devices} and self.all_up()
 
     def let_go(self) -> None:
         """Take back what a failed test may have left."""
