@@ -23,6 +23,7 @@ SLICE = "bench"
 FLOWS, SPACING_S = 12, 0.01
 WORKER = "tests.bench.failover_worker"
 REST_S = 1.0
+END_S = 10.0
 LOOK_S = 0.25
 """How often is looked whether all groups are full: each look is a dozen processes."""
 WIREGUARD_PORTS = "51820-51899"
@@ -150,5 +151,10 @@ def worker(lab: Lab, pod: str, role: str, address: str) -> Iterator[Worker]:
         found.answer()
         yield found
     finally:
-        process.kill()
-        process.wait()
+        # Killed, this end of it would leave the worker in the pod alive, and sending: it ends with its input.
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(END_S)
+        finally:
+            process.kill()

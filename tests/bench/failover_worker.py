@@ -8,11 +8,13 @@ Says one line of JSON when it is ready and one for each line that it reads: `loo
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
@@ -22,12 +24,23 @@ BUFFER_BYTES = 4 << 20
 
 
 def main() -> None:
-    """Does its role until the input ends."""
+    """Does its role until the input ends: who started it can only close that, and kill what stands between them."""
     role, address, flows, spacing_s = sys.argv[1:]
     if role == "echo":
         _echo(address)
     else:
         _flows(address, int(flows), float(spacing_s))
+
+
+def _listen(answer: Callable[[str], None]) -> None:
+    """Answer each line, in a thread; the end of the input ends everything."""
+
+    def listen() -> None:
+        for line in sys.stdin:
+            answer(line.strip())
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
 
 
 def _say(value: object) -> None:
@@ -41,6 +54,7 @@ def _echo(address: str) -> None:
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
     server.bind((address, PORT))
+    _listen(lambda _question: None)
     _say("ready")
     while True:
         data, sender = server.recvfrom(2048)
@@ -95,7 +109,7 @@ def _flows(address: str, number: int, spacing_s: float) -> None:
     sent_at: list[float] = []
     heard_at: dict[socket.socket, dict[int, float]] = {one: {} for one in sockets}
     stream = Stream(address, spacing_s)
-    threading.Thread(target=_answer, args=(sent_at, heard_at, stream), daemon=True).start()
+    _listen(lambda question: _answer(question, sent_at, heard_at, stream))
     _say("ready")
     due = time.monotonic()
     while True:
@@ -121,16 +135,17 @@ def _connected(address: str) -> socket.socket:
     return one
 
 
-def _answer(sent_at: list[float], heard_at: dict[socket.socket, dict[int, float]], stream: Stream) -> None:
-    for line in sys.stdin:
-        found = [times.copy() for times in heard_at.values()]
-        if line.strip() == "end":
-            lost_at = [[at for number, at in enumerate(sent_at.copy()) if number not in times] for times in found]
-            came = [sorted(times.values()) for times in found]
-            tcp = {"tcp_at": stream.heard_at.copy(), "tcp_broken": stream.broken}
-            _say({"heard_at": came, "lost_at": lost_at, **tcp})
-        else:
-            _say({"now": time.monotonic(), "counts": [len(times) for times in found]})
+def _answer(
+    question: str, sent_at: list[float], heard_at: dict[socket.socket, dict[int, float]], stream: Stream
+) -> None:
+    found = [times.copy() for times in heard_at.values()]
+    if question == "end":
+        lost_at = [[at for number, at in enumerate(sent_at.copy()) if number not in times] for times in found]
+        came = [sorted(times.values()) for times in found]
+        tcp = {"tcp_at": stream.heard_at.copy(), "tcp_broken": stream.broken}
+        _say({"heard_at": came, "lost_at": lost_at, **tcp})
+    else:
+        _say({"now": time.monotonic(), "counts": [len(times) for times in found]})
 
 
 if __name__ == "__main__":
