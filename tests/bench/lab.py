@@ -86,10 +86,10 @@ class Lab:
         )
 
     def forget_node(self, node: str) -> None:
-        """Deletes a node at its cluster's member, as one that is gone for good."""
+        """Deletes a node at its cluster's member, as one that is gone for good, whether it has noticed that or not."""
         cluster = self.layout.machine(node).cluster
         with rest.opened(self.layout, self.layout.machine(f"{cluster}-cp")) as api:
-            api.request("DELETE", f"/v1/nodes/{cluster}/{node}")
+            api.request("DELETE", f"/v1/nodes/{cluster}/{node}", params={"force": "true"})
 
     def pid(self, machine: str) -> int:
         """The process that holds a machine's namespaces."""
