@@ -182,6 +182,22 @@ def test_profiles_hold_for_the_slices_that_name_them(cluster: InCluster) -> None
     assert cluster.api.get(SLICE.path("red"))["spec"]["qosProfile"] == "gold"
 
 
+def test_objectives_are_a_condition_and_its_changes_events(cluster: InCluster, server: Any) -> None:
+    """With one cluster they are met by themselves; with a second that nobody has probed they are not measured."""
+    declare(cluster.api, SLICE, "red", {"prefixes": ["10.22.0.0/16"], "objectives": {"latencyMs": 50}})
+    cluster.wait_condition(SLICE, "red", "Objectives", "OneCluster")
+    assert cluster.status(SLICE, "red")["objectives"] == []
+    declare(cluster.api, CLUSTER, "b", {})
+
+    cluster.wait_condition(SLICE, "red", "Objectives", "NotMeasured")
+
+    pair = {"clusters": ["a", "b"], "state": "Unknown", "message": "nothing was measured yet"}
+    assert cluster.status(SLICE, "red")["objectives"] == [pair]
+    wait_for(lambda: "NotMeasured" in server.kubectl("get", "events", "-A", "-o", "jsonpath={.items[*].reason}"))
+    with cluster.rest() as rest:
+        assert rest.get("slices", "red")["spec"]["objectives"] == {"latency_ms": 50, "loss_percent": None}
+
+
 def test_a_tenant_joins_by_a_membership_where_the_slice_allows_it(cluster: InCluster) -> None:
     """Allowed, it is a membership that REST shows and cannot change; refused, it says whom to ask; gone, it is gone."""
     namespace = cluster.new_namespace()
