@@ -6,11 +6,13 @@ pod one (a-n3) - slice - a-n1 or a-n2 (gateways) - tunnels - b-n1 or b-n2 (gatew
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from testnet import Network
 
+N = TypeVar("N", bound="Guarded")
 WAIT_S = 40.0
 """Long enough for a loaded machine; everything waited for takes a second or two on a quiet one."""
 GATEWAYS = ("a-n1", "a-n2", "b-n1", "b-n2")
@@ -23,6 +25,16 @@ def until(condition: Callable[[], Any], what: str) -> Any:
         assert time.monotonic() < deadline, f"{what}: not within {WAIT_S:.0f} s"
         time.sleep(0.05)
     return found
+
+
+@contextmanager
+def running(network: N) -> Iterator[N]:
+    """The network, started, and gone afterwards."""
+    try:
+        network.start()
+        yield network
+    finally:
+        network.stop()
 
 
 class Guarded:

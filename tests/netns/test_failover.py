@@ -8,7 +8,7 @@ The network is drawn in guarded.py. Nothing here asserts how long anything took:
 from __future__ import annotations
 
 import pytest
-from guarded import GATEWAYS, Guarded, until, vars_of
+from guarded import GATEWAYS, Guarded, running, until, vars_of
 
 from slicer.plan.probing import Pace
 
@@ -25,34 +25,22 @@ KILL = "kill -9 $(pidof wireguard-go)"
 @pytest.fixture(scope="module")
 def guarded():
     """Two clusters of three nodes, two of them gateways, that look after themselves."""
-    network = Guarded()
-    try:
-        network.start()
+    with running(Guarded()) as network:
         yield network
-    finally:
-        network.stop()
 
 
 @pytest.fixture
 def patient():
     """The same, where a hundred probes have to be lost before one matters: whatever is noticed, was told."""
-    network = Guarded(pace=Pace(losses=100))
-    try:
-        network.start()
+    with running(Guarded(pace=Pace(losses=100))) as network:
         yield network
-    finally:
-        network.stop()
 
 
 @pytest.fixture
 def idle():
     """The same, told to leave the paths alone."""
-    network = Guarded(acting=False)
-    try:
-        network.start()
+    with running(Guarded(acting=False)) as network:
         yield network
-    finally:
-        network.stop()
 
 
 @pytest.fixture

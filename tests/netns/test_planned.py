@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 from governed import FLOWS, Governed
+from guarded import running
 
 from slicer.model.errors import ConflictError
 
@@ -19,12 +20,8 @@ NONE_LOST = [0] * FLOWS
 @pytest.fixture(scope="module")
 def world():
     """Two clusters of three nodes, of which two are gateways."""
-    network = Governed()
-    try:
-        network.start()
+    with running(Governed()) as network:
         yield network
-    finally:
-        network.stop()
 
 
 @pytest.fixture
