@@ -254,3 +254,14 @@ def until():
 def pinging():
     """A ping that runs while a block does: with pinging(lab, pod, target) as counts."""
     return running_ping
+
+
+@pytest.fixture
+def pair(lab, scope, until):
+    """A pod on the first node of each cluster on one slice; they reach each other."""
+    scope.red = scope.slice()
+    scope.here = scope.pod("a", "here", scope.red, node="a-n1")
+    scope.there = scope.pod("b", "there", scope.red, node="b-n1")
+    scope.target = lab.addresses(scope.there)["net1"][0]
+    until(lambda: lab.reaches(scope.here, scope.target), "the way to the other cluster")
+    return scope

@@ -10,17 +10,6 @@ import pytest
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture
-def pair(lab, scope, until):
-    """A pod in each cluster on one slice, that reach each other."""
-    scope.red = scope.slice()
-    scope.here = scope.pod("a", "here", scope.red, node="a-n1")
-    scope.there = scope.pod("b", "there", scope.red, node="b-n1")
-    scope.target = lab.addresses(scope.there)["net1"][0]
-    until(lambda: lab.reaches(scope.here, scope.target), "the way to the other cluster")
-    return scope
-
-
 def restart(lab, what):
     """SIGKILL, then start again."""
     lab.ctl("lab", "restart", "--kill", what)

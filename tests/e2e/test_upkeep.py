@@ -12,16 +12,11 @@ QUICK = 0.005
 
 
 @pytest.fixture
-def pair(lab, scope, until):
-    """A pod on each cluster's first node, which is a gateway, on one slice."""
-    scope.red = scope.slice()
-    scope.here = scope.pod("a", "here", scope.red, node="a-n1")
-    scope.there = scope.pod("b", "there", scope.red, node="b-n1")
-    scope.target = lab.addresses(scope.there)["net1"][0]
-    until(lambda: lab.reaches(scope.here, scope.target), "the way to the other cluster")
+def pair(lab, pair, until):
+    """The pods' nodes are gateways, as all four are, and all tunnels are up."""
     until(lambda: set(states(lab).values()) == {"active"} and len(states(lab)) == 4, "four gateways", LONG_S)
     until(lambda: all_up(lab), "all tunnels are up", LONG_S)
-    return scope
+    return pair
 
 
 @pytest.fixture
