@@ -68,7 +68,7 @@ def test_a_rotation_that_cannot_go_on_uses_the_old_keys_and_goes_back(flows):
 
 
 def test_a_rotation_goes_on_where_everybody_was_deaf_for_a_while(flows):
-    """Half of the gateways swapped, then no report and no view for some time; then it ends as if nothing had been."""
+    """New devices beside the old ones, then no report and no view for some time; it ends as if nothing had been."""
     generation = flows.rotate()
     flows.govern_until(lambda: flows.state_of(generation)[0] == "handshake", "new devices beside the old ones")
     flows.sending()
