@@ -18,14 +18,14 @@ from slicer.agent.journal import Journal, Key, Record
 from slicer.kernel import attach, podview
 from slicer.model.attachments import AddressYield, Attachment, AttachmentState
 from slicer.model.documents import Documents
-from slicer.model.errors import ExhaustedError, SlicerError, UnavailableError
+from slicer.model.errors import ExhaustedError, NotFoundError, SlicerError, UnavailableError
 from slicer.model.slices import SliceState
-from slicer.plan.attach import Situation, Wish, find_slice, metric_of, plan_attachment
+from slicer.plan.attach import SLICE_NOT_FOUND, Situation, Wish, find_slice, metric_of, plan_attachment
 from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU
 from slicer.plan.granted import NOT_GRANTED, Grants, plan_yields, read_grants
 
 PATIENCE_S = 5.0
-"""How long an ADD waits for a slice that is being made, or for more addresses; then "try again later"."""
+"""How long an ADD waits for a slice (to be heard of, to be made) or for more addresses; then it says which."""
 
 
 class Attacher:
@@ -98,7 +98,9 @@ class Attacher:
                 seen = self.hopes.count
                 try:
                     return self._attach(wish)
-                except (UnavailableError, ExhaustedError) as error:
+                except (UnavailableError, ExhaustedError, NotFoundError) as error:
+                    if isinstance(error, NotFoundError) and error.reason != SLICE_NOT_FOUND:
+                        raise
                     if error.reason == NOT_GRANTED:
                         self.asking.ask(wish)
                     self._starved()  # somebody may have to make the slice's namespace, or to grant addresses

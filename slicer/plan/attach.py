@@ -29,6 +29,8 @@ HOST_MAC = "02:51:1c:e2:00:01"
 """MAC address of every host end: each veth is a wire of its own, so one address serves all pods."""
 REST_S = 60
 """A released address rests this long, so that nobody's old connections reach its next owner."""
+SLICE_NOT_FOUND = "SliceNotFound"
+"""The reason of an error that may pass: a pod that was created together with its slice may be here sooner."""
 LOW_WATER = 4
 """Ask for another block when less than one address in this many is free."""
 
@@ -95,7 +97,7 @@ def find_slice(view: Documents, cluster: str, name: str) -> SliceState:
     """The slice; NotFoundError if the view of this node of `cluster` does not have it."""
     state = view.get(f"slice/{name}")
     if not isinstance(state, SliceState):
-        raise NotFoundError(f"slice {name!r} does not exist in cluster {cluster!r}", reason="SliceNotFound")
+        raise NotFoundError(f"slice {name!r} does not exist in cluster {cluster!r}", reason=SLICE_NOT_FOUND)
     return state
 
 
