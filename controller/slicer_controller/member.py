@@ -8,18 +8,17 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TypeVar
 
 from slicer.client.codec import decode, encode
 from slicer.model.attachments import AddressDemand, AddressGrant, EndpointSet
-from slicer.model.clusters import ClusterBlocks, Drain, Gateway, GatewayState, Node, NodeBlocks
+from slicer.model.clusters import ClusterBlocks, Drain, Gateway, GatewayState, Node, NodeBlocks, Surroundings
 from slicer.model.documents import Document, key_of, of_kind
-from slicer.model.names import Address, Prefix
+from slicer.model.names import Prefix
 from slicer.model.slices import SliceState
 from slicer.plan.allocation import REST_S, Reservation, contains, live, node_bits, plan_node_blocks
 from slicer.plan.draining import FORCE_S, LINGER_S, awaited, drained_nodes
-from slicer.plan.gateways import Leaving, plan_gateways
+from slicer.plan.gateways import Leaving, plan_gateways, surrounded
 from slicer.plan.grants import router_clashes
 from slicer.plan.views import plan_endpoints
 from slicer_controller.access import Peer, is_revoked
@@ -27,8 +26,8 @@ from slicer_controller.granting import Granting
 from slicer_controller.state import State
 
 Own = TypeVar("Own", Node, NodeBlocks, Gateway, EndpointSet, AddressDemand, AddressGrant)
-Outside = Callable[[str], tuple[Address, ...]]
-"""Where other clusters reach a node, if anybody but its agent knows."""
+Surrounded = Callable[[str], Surroundings]
+"""What others than its agent know of a node."""
 log = logging.getLogger(__name__)
 
 
@@ -36,9 +35,13 @@ class Member:
     """Allocates for the nodes of one cluster."""
 
     def __init__(
-        self, state: State, cluster: str, clock: Callable[[], float], outside: Outside = lambda _node: ()
+        self,
+        state: State,
+        cluster: str,
+        clock: Callable[[], float],
+        surroundings: Surrounded = lambda _node: Surroundings(),
     ) -> None:
-        self._state, self._cluster, self._clock, self._outside = state, cluster, clock, outside
+        self._state, self._cluster, self._clock, self._surroundings = state, cluster, clock, surroundings
         self._granting = Granting(state, cluster, clock)
         self._left_at_s: dict[str, float] = {}
         """Departures that nobody is awaited for any more, since when; after a restart the pause begins anew."""
@@ -132,11 +135,8 @@ class Member:
         return is_revoked(self._state.store, Peer(kind="node", cluster=self._cluster, name=node))
 
     def _nodes(self) -> list[Node]:
-        """The nodes; one that does not know how it is reached from outside, as the platform knows it."""
-        return [
-            node if node.outside_addresses else replace(node, outside_addresses=self._outside(node.name))
-            for node in self._own(Node)
-        ]
+        """The nodes, with what the platform knows of them."""
+        return [surrounded(node, self._surroundings(node.name)) for node in self._own(Node)]
 
     def _demand(self, slice_name: str, version: int) -> AddressDemand:
         given = self._state.documents.get(f"block/{slice_name}/{self._cluster}")

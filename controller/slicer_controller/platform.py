@@ -11,7 +11,7 @@ from typing import Protocol
 from starlette.requests import Request
 from starlette.responses import Response
 
-from slicer.model.names import Address
+from slicer.model.clusters import Surroundings
 from slicer_controller.access import Peer
 from slicer_controller.context import Context
 
@@ -36,8 +36,8 @@ class Platform(Protocol):
     def telling(self) -> Sequence[Part]:
         """After it: what users should know; in parts as well."""
 
-    def outside(self, node: str) -> tuple[Address, ...]:
-        """Where other clusters reach a node of this one; the preferred address first."""
+    def surroundings(self, node: str) -> Surroundings:
+        """What it knows of a node of this cluster."""
 
     def routes(self, context: Context) -> dict[str, Handler]:
         """POST paths of the platform's own."""

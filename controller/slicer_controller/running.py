@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from slicer.client.identity import Identity
-from slicer.model.clusters import Cluster
+from slicer.model.clusters import Cluster, Surroundings
 from slicer.model.errors import DeniedError, StaleError, UnauthenticatedError, UnavailableError
 from slicer.model.names import Prefix
 from slicer_controller.access import Door, load_admin_token
@@ -76,8 +76,8 @@ class Controller:
         )
         self._state, self._hub, self._closing = self._context.state, self._context.hub, self._context.closing
         self._authority, self._upstream = self._context.authority, self._make_upstream(identity, cidrs)
-        outside = platform.outside if platform else lambda _node: ()
-        self._member = Member(self._state, cluster, clock, outside) if "member" in roles else None
+        surroundings = platform.surroundings if platform else lambda _node: Surroundings()
+        self._member = Member(self._state, cluster, clock, surroundings) if "member" in roles else None
         self._own = Cluster(name=cluster, cidrs=cidrs) if len(roles) == 2 else None
         self._server = self._make_server(host, port)
 

@@ -231,6 +231,8 @@ class Agent:
             outside_addresses=self._settings.outside_addresses,
             vtep_mac=self._vtep_mac,
             gateway_capable=self._settings.gateway and bool(self._dataplane.wireguard_name),
+            gateway_preferred=self._settings.prefer_gateway,
+            zone=self._settings.zone,
             wireguard=self._dataplane.wireguard_name,
             tunnels=tunnels,
             uses=self._reconciler.keeper.uses,

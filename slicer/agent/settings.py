@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slicer.client.joining import ServiceJoin, add_join_arguments, parse_join
-from slicer.model.names import Address, check_range, check_subdomain, parse_address
+from slicer.model.names import Address, check_range, check_subdomain, check_zone, parse_address
 from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU
 from slicer.plan.probing import Pace
 
@@ -33,6 +33,8 @@ class Settings:
     underlay_mtu: int = DEFAULT_UNDERLAY_MTU
     uplink_bps: int | None = None
     gateway: bool = True
+    prefer_gateway: bool = False
+    zone: str = ""
     cri_sockets: tuple[Path, ...] = ()
     """Where the container runtime may listen; empty where sandboxes are files (the lab)."""
     pace: Pace = field(default_factory=Pace)
@@ -42,6 +44,8 @@ class Settings:
         check_subdomain("node name", self.node)
         check_range("port base", self.port_base, 1, 65535)
         check_range("underlay MTU", self.underlay_mtu, 1280, 65535)
+        if self.zone:
+            check_zone(self.zone)
 
     @property
     def sandboxes(self) -> Path:
@@ -64,6 +68,8 @@ def parse_settings(given: argparse.Namespace) -> Settings:
         underlay_mtu=given.underlay_mtu,
         uplink_bps=given.uplink_bps,
         gateway=not given.no_gateway,
+        prefer_gateway=given.prefer_gateway,
+        zone=given.zone,
         cri_sockets=tuple(given.cri_socket),
         pace=Pace(interval_s=given.probe_interval_ms / 1000, losses=given.probe_losses),
         failover=not given.no_failover,
@@ -89,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--port-base", type=int, default=51820, help="first UDP port of the tunnels (default %(default)s)")
     top.add_argument("--underlay-mtu", type=int, default=DEFAULT_UNDERLAY_MTU, help="bytes (default %(default)s)")
     top.add_argument("--uplink-bps", type=int, help="what all slices together may send to other clusters, bit/s")
-    top.add_argument("--no-gateway", action="store_true", help="never carry the cluster's traffic to other clusters")
+    _add_role(top)
     top.add_argument(
         "--cri-socket",
         type=Path,
@@ -111,6 +117,16 @@ def parser() -> argparse.ArgumentParser:
     cleanup = commands.add_parser("cleanup", help="remove everything of ours from the kernel and end all attachments")
     cleanup.add_argument("--purge", action="store_true", help="also forget identity, keys and view")
     return top
+
+
+def _add_role(top: argparse.ArgumentParser) -> None:
+    """Whether the node is to be a gateway, and which others fail together with it."""
+    gateway = top.add_mutually_exclusive_group()
+    gateway.add_argument(
+        "--no-gateway", action="store_true", help="never carry the cluster's traffic to other clusters"
+    )
+    gateway.add_argument("--prefer-gateway", action="store_true", help="carry it before nodes that do not say this")
+    top.add_argument("--zone", default="", help="what fails together; gateways are spread over zones")
 
 
 def parse_command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:

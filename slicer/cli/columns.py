@@ -142,8 +142,9 @@ def last_report(resource: Resource, now: float) -> str:
 
 
 def capable(resource: Resource, _: float) -> str:
-    """Whether the node can be a gateway."""
-    return "capable" if reach(resource, "spec", "gateway_capable") else "no"
+    """Whether the node can be a gateway, and is to be one before others."""
+    able = "preferred" if reach(resource, "spec", "gateway_preferred") else "capable"
+    return able if reach(resource, "spec", "gateway_capable") else "no"
 
 
 def tunnel_ports(resource: Resource, _: float) -> str:

@@ -111,9 +111,10 @@ NODES = Kind(
         ("GATEWAY", col.capable),
         ("WIREGUARD", col.spec("wireguard")),
         ("VERSION", col.spec("version")),
+        ("ZONE", col.spec("zone")),
         ("OUTSIDE ADDRESSES", col.spec("outside_addresses")),
         ("UDP PORTS", col.tunnel_ports),
-        wide=2,
+        wide=3,
     ),
 )
 GATEWAYS = Kind(
@@ -130,9 +131,10 @@ GATEWAYS = Kind(
         ("STATE", col.gateway_state),
         ("ADDRESSES", col.spec("addresses")),
         ("UDP PORTS", col.tunnel_ports),
+        ("ZONE", col.spec("zone")),
         ("GENERATIONS", col.generations),
         ("PUBLIC KEYS", col.public_keys),
-        wide=2,
+        wide=3,
     ),
 )
 TUNNELS = Kind(

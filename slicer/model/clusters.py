@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from slicer.model.names import Address, Prefix, check_label, check_mac, check_public_key, check_range, check_subdomain
+from slicer.model.names import (
+    Address,
+    Prefix,
+    check_label,
+    check_mac,
+    check_public_key,
+    check_range,
+    check_subdomain,
+    check_zone,
+)
 
 TUNNEL_SET_MAX = 255
 """Two hex digits in the name of the namespace."""
@@ -103,6 +112,10 @@ class Node:
     vtep_mac: str
     """MAC address of all VXLAN devices of the node; random at first start, kept on disk."""
     gateway_capable: bool = True
+    gateway_preferred: bool = False
+    """It is to be a gateway before nodes that are not."""
+    zone: str = ""
+    """What fails together with it: gateways are spread over zones. Empty where nobody said."""
     wireguard: str = ""
     """Back end in use: `kernel`, `wireguard-go`, or empty where there is none (then the node is not capable)."""
     tunnels: tuple[TunnelEndpoint, ...] = ()
@@ -116,6 +129,19 @@ class Node:
         check_label("cluster name", self.cluster)
         check_subdomain("node name", self.name)
         check_mac(self.vtep_mac)
+        if self.zone:
+            check_zone(self.zone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What is known of a node where it runs, and not by its agent; what the agent was told counts before it."""
+
+    outside_addresses: tuple[Address, ...] = ()
+    """Where other clusters reach it, the preferred one first."""
+    zone: str = ""
+    gateway: bool | None = None
+    """True: preferred as a gateway. False: never one. None: nobody said."""
 
 
 class GatewayState(StrEnum):
@@ -136,6 +162,8 @@ class Gateway:
     tunnel_set: int
     slot: int
     node: str
+    zone: str = ""
+    """Of the node."""
     addresses: tuple[Address, ...] = ()
     """Where other clusters reach it, the preferred one first; empty until the node has reported."""
     tunnels: tuple[TunnelEndpoint, ...] = ()

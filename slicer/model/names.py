@@ -26,6 +26,8 @@ CONTAINER_ID_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$"
 """CNI specification, CNI_CONTAINERID."""
 CONTAINER_ID_MAX = 200
 """Characters; the specification has no limit, but file names made of it have (255 bytes); runtimes use 64."""
+ZONE_PATTERN = r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+"""The value of a Kubernetes label, which is where zones mostly come from."""
 MAC_PATTERN = r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$"
 KEY_PATTERN = r"^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"
 """A WireGuard public key: 32 bytes in base64."""
@@ -43,6 +45,7 @@ _NO_INTERFACES = frozenset({".", "..", "all", "default"})
 _LABEL = re.compile(LABEL_PATTERN.replace("$", r"\Z"))
 _SUBDOMAIN = re.compile(SUBDOMAIN_PATTERN.replace("$", r"\Z"))
 _CONTAINER_ID = re.compile(CONTAINER_ID_PATTERN.replace("$", r"\Z"))
+_ZONE = re.compile(ZONE_PATTERN.replace("$", r"\Z"))
 _MAC = re.compile(MAC_PATTERN.replace("$", r"\Z"))
 _KEY = re.compile(KEY_PATTERN.replace("$", r"\Z"))
 
@@ -75,6 +78,13 @@ def check_interface_name(text: str) -> str:
     bad = not 1 <= len(text.encode()) <= 15 or text in _NO_INTERFACES or any(c in "/:" or c.isspace() for c in text)
     if bad:
         raise InvalidError(f"interface name {text!r} {INTERFACE_RULE}")
+    return text
+
+
+def check_zone(text: str) -> str:
+    """`text` if it can name a zone."""
+    if not _ZONE.match(text):
+        raise InvalidError(f"zone {text!r} may hold only letters, digits, '-', '_' and '.', at most 63 characters")
     return text
 
 

@@ -1,4 +1,4 @@
-"""Nodes as Kubernetes knows them: where other clusters reach them, and which are gone for good.
+"""Nodes as Kubernetes knows them: where they are and are reached, who is to be a gateway, and which are gone for good.
 
 An agent that is silent may be well, so that only a node whose object was deleted is forgotten, with its gateway slots
 and blocks; and only after a while, and if its agent is not connected. When the object is back, so is the node.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from slicer.model.clusters import Node
+from slicer.model.clusters import Node, Surroundings
 from slicer.model.documents import of_kind
 from slicer.model.errors import InvalidError
 from slicer.model.names import Address, parse_address
@@ -21,6 +21,9 @@ from slicer_controller.kube.objects import Objects
 NODES = "nodes"
 OUTSIDE = f"{GROUP}/outside-addresses"
 """Annotation of a Node: where other clusters reach it, comma separated; instead of its ExternalIPs."""
+GATEWAY = f"{GROUP}/gateway"
+"""Label of a Node: `true` prefers it as a gateway, `false` makes it none."""
+ZONE = "topology.kubernetes.io/zone"
 GONE_S = 60.0
 """A node that is made anew under its name keeps what it has."""
 Json = dict[str, Any]
@@ -30,7 +33,9 @@ log = logging.getLogger(__name__)
 def slim_node(node: Json) -> Json:
     """What has to be remembered of a node."""
     metadata = {key: node["metadata"][key] for key in ("name", "uid", "resourceVersion")}
-    return {"metadata": metadata, "outside": _outside_texts(node)}
+    labels = node["metadata"].get("labels") or {}
+    said = {"zone": labels.get(ZONE, ""), "gateway": labels.get(GATEWAY, "")}
+    return {"metadata": metadata, "outside": _outside_texts(node), **said}
 
 
 class Nodes:
@@ -40,10 +45,16 @@ class Nodes:
         self._context, self._objects = context, objects
         self._missing_since_s: dict[str, float] = {}
 
-    def outside(self, name: str) -> tuple[Address, ...]:
-        """Where other clusters reach the node, as far as Kubernetes knows; the preferred one first."""
+    def surroundings(self, name: str) -> Surroundings:
+        """What Kubernetes knows of the node."""
         node = self._objects.get(NODES, name)
-        return tuple(_addresses(node["outside"])) if node else ()
+        if node is None:
+            return Surroundings()
+        return Surroundings(
+            outside_addresses=tuple(_addresses(node["outside"])),
+            zone=node["zone"],
+            gateway=_wish(name, node["gateway"]),
+        )
 
     def reconcile(self) -> None:
         """Forget nodes whose object has been gone for a while; nothing before nodes were listed once."""
@@ -69,6 +80,13 @@ class Nodes:
             if self._objects.get(NODES, peer.name) is not None:
                 self._context.door.readmit(peer)
                 log.info("node is back", extra={"node": peer.name})
+
+
+def _wish(name: str, text: str) -> bool | None:
+    """What the label says; a slip makes and ends no gateway."""
+    if text not in {"", "true", "false"}:
+        log.warning("label ignored", extra={"node": name, "label": GATEWAY, "value": text})
+    return {"true": True, "false": False}.get(text)
 
 
 def _outside_texts(node: Json) -> list[str]:

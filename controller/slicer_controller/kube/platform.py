@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from slicer.client.kube_api import Api
+from slicer.model.clusters import Surroundings
 from slicer.model.errors import UnavailableError
-from slicer.model.names import Address
 from slicer_controller.access import Peer
 from slicer_controller.context import Context
 from slicer_controller.kube import networks
@@ -172,9 +172,9 @@ class KubernetesPlatform:
             do()
             self._done_at_s[what] = self._clock()
 
-    def outside(self, node: str) -> tuple[Address, ...]:
+    def surroundings(self, node: str) -> Surroundings:
         """See `Platform`."""
-        return self._nodes.outside(node) if self._nodes is not None else ()
+        return self._nodes.surroundings(node) if self._nodes is not None else Surroundings()
 
     def routes(self, context: Context) -> dict[str, Handler]:
         """See `Platform`."""

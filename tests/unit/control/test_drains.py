@@ -10,7 +10,7 @@ import pytest
 
 from slicer.cli.commands.upkeep import DRAIN_TIMEOUT
 from slicer.cli.quantities import parse_duration
-from slicer.model.clusters import Drain, Gateway, GatewayState
+from slicer.model.clusters import Drain, Gateway, GatewayState, Surroundings
 from slicer.model.documents import of_kind
 from slicer.plan.draining import FORCE_S, LINGER_S
 from slicer_controller.member import Member
@@ -52,6 +52,23 @@ def test_a_pause_ends_without_any_other_event(tmp_path: Path) -> None:
 
     assert seen == [GatewayState.DRAINING, GatewayState.LEAVING, "gone"]
     assert member.again_s == math.inf
+
+
+def test_a_node_whose_label_takes_the_role_away_is_no_gateway_at_once(tmp_path: Path) -> None:
+    """What the platform knows is asked at each look: zones first, then the node that must not be one any more."""
+    clock = Clock()
+    state = State(MemoryStore(clock=clock))
+    known = {name: Surroundings(zone=zone) for name, zone in (("n1", "x"), ("n2", "x"), ("n3", "y"))}
+    member = Member(state, "a", clock, known.__getitem__)
+    for one in (slice_(0, 2), node("n1"), node("n2"), node("n3")):
+        state.put(one)
+    member.reconcile()
+    assert states(state) == {"n1": GatewayState.ACTIVE, "n3": GatewayState.ACTIVE}
+
+    known["n3"] = Surroundings(zone="y", gateway=False)
+    member.reconcile()
+
+    assert states(state) == {"n1": GatewayState.ACTIVE, "n2": GatewayState.ACTIVE}
 
 
 def test_force_waits_a_minute_in_each_step_whoever_is_missing(tmp_path: Path) -> None:

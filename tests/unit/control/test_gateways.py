@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicer.model.clusters import Gateway, GatewayState, Node, TunnelEndpoint
+from slicer.model.clusters import Gateway, GatewayState, Node, Surroundings, TunnelEndpoint
 from slicer.model.slices import Slice, SliceState
-from slicer.plan.gateways import Leaving, plan_gateways
+from slicer.plan.gateways import Leaving, plan_gateways, surrounded
 
 KEY = "A" * 42 + "A="
 
@@ -38,17 +38,25 @@ def slots(gateways: list[Gateway]) -> dict[tuple[int, int], str]:
 
 
 SLICES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), max_size=4)
-NODES = st.dictionaries(st.sampled_from(["n1", "n2", "n3", "n4", "n5"]), st.booleans())
+NAMES = ["n1", "n2", "n3", "n4", "n5"]
+NODES = st.dictionaries(st.sampled_from(NAMES), st.booleans())
+PLACES = st.fixed_dictionaries(dict.fromkeys(NAMES, st.tuples(st.sampled_from(["", "x", "y"]), st.booleans())))
 DRAINED = st.frozensets(st.sampled_from(["n1", "n2", "n3"]))
 
 
-@given(st.lists(st.tuples(SLICES, NODES, DRAINED, st.booleans()), min_size=1, max_size=6))
+@given(st.lists(st.tuples(SLICES, NODES, DRAINED, st.booleans(), PLACES), min_size=1, max_size=6))
 def test_slots_are_full_distinct_and_never_shift(steps: Any) -> None:
-    """Through any history: each set has as many active gateways as wanted and possible, and who has a slot keeps it."""
+    """Through any history: each set has as many active gateways as wanted and possible, and who has a slot keeps it.
+
+    As many of the preferred nodes as can be are among them, and zones have as many as each other where they have nodes.
+    """
     held: list[Gateway] = []
-    for time, (wishes, capable, drained, done) in enumerate(steps):
+    for time, (wishes, capable, drained, done, places) in enumerate(steps):
         slices = [slice_(i, gateways, number) for i, (gateways, number) in enumerate(wishes)]
-        nodes = [node(name, capable=able) for name, able in capable.items()]
+        nodes = [
+            node(name, capable=able, zone=places[name][0], gateway_preferred=places[name][1])
+            for name, able in capable.items()
+        ]
         able = {name for name, is_able in capable.items() if is_able}
         departures = frozenset(g.departure for g in held if done and g.state is not GatewayState.ACTIVE)
         leaving = Leaving(drained=drained, done=departures, now_ms=time)
@@ -63,6 +71,7 @@ def test_slots_are_full_distinct_and_never_shift(steps: Any) -> None:
             assert len([g for g in active if g.tunnel_set == number]) == wanted
             names = [name for (n, _), name in now.items() if n == number]
             assert len(names) == len(set(names))
+            check_spread([g.node for g in active if g.tunnel_set == number], able - drained, places)
         assert not drained & {g.node for g in active}
         assert set(now.values()) <= able
         assert all(now[place] == name for place, name in before.items() if place in now and name in able)
@@ -71,6 +80,48 @@ def test_slots_are_full_distinct_and_never_shift(steps: Any) -> None:
         assert not gone or done
         again = plan_gateways("a", slices[::-1], nodes[::-1], held[::-1], replace(leaving, done=frozenset()))
         assert again == held
+
+
+def check_spread(active: list[str], free: set[str], places: dict[str, tuple[str, bool]]) -> None:
+    """No free node is better than an active one: preferred where that one is not, or in an emptier zone."""
+    zones = Counter(places[name][0] for name in active)
+    for name in active:
+        zone, preferred = places[name]
+        for other in free - set(active):
+            elsewhere, better = places[other]
+            assert preferred >= better, f"{other} is preferred to {name}"
+            if preferred == better:
+                assert zones[zone] <= zones[elsewhere] + 1, f"{other} is in an emptier zone than {name}"
+
+
+def test_one_gateway_too_many_in_a_zone_leaves_as_drained_ones_do() -> None:
+    """A node of another zone gets a slot of its own first; two zones of which each has one stay as they are."""
+    first = [node(name, zone="x") for name in ("n1", "n2")]
+    held = plan_gateways("a", [slice_(0, 2)], first, [])
+
+    nodes = [*first, node("n3", zone="y")]
+    held = plan_gateways("a", [slice_(0, 2)], nodes, held, Leaving(now_ms=1))
+    assert [(g.slot, g.node, g.zone, g.state) for g in held] == [
+        (0, "n1", "x", "active"),
+        (1, "n2", "x", "draining"),
+        (2, "n3", "y", "active"),
+    ]
+
+    more = [*nodes, node("n4", zone="w")]
+    assert plan_gateways("a", [slice_(0, 2)], more, held, Leaving(now_ms=2)) == held
+
+
+def test_what_an_agent_was_told_counts_before_its_surroundings() -> None:
+    """Addresses and zone of the agent's own stay; either may say that the node is no gateway, or preferred."""
+    told = node("n1", zone="mine", outside_addresses=(ipaddress.ip_address("203.0.113.1"),))
+    known = Surroundings(outside_addresses=(ipaddress.ip_address("203.0.113.2"),), zone="theirs", gateway=True)
+
+    assert surrounded(told, known) == replace(told, gateway_preferred=True)
+    assert surrounded(node("n1"), known) == node(
+        "n1", zone="theirs", outside_addresses=known.outside_addresses, gateway_preferred=True
+    )
+    assert not surrounded(told, Surroundings(gateway=False)).gateway_capable
+    assert not surrounded(node("n1", capable=False), known).gateway_capable
 
 
 def way_out(node_names: str, **leaving: Any) -> list[list[tuple[int, str, str]]]:

@@ -145,26 +145,35 @@ def test_a_node_that_comes_back_is_let_in_again(world: Any) -> None:
         door.admit(n2.uri)
 
 
-def test_outside_addresses_come_from_the_node(world: Any) -> None:
-    """The annotation, else the ExternalIPs; what cannot be read is left out, and a node that has none has none."""
+def test_surroundings_come_from_the_node(world: Any) -> None:
+    """The annotation, else the ExternalIPs; zone and role by labels; a slip says nothing, as a node that is unknown."""
     external = {
         "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "ExternalIP", "address": "192.0.2.9"}]
     }
     metadata = {"uid": "u", "resourceVersion": "1"}
+    never = {"labels": {"slicer.io/gateway": "false"}}
+    labels = {"topology.kubernetes.io/zone": "eu-1a", "slicer.io/gateway": "true"}
     annotations = {"slicer.io/outside-addresses": "192.0.2.7, tomato, 2001:db8::7"}
     world.objects.replace(
         NODES,
         [
-            slim_node({"metadata": {"name": "plain", **metadata}}),
-            slim_node({"metadata": {"name": "cloud", **metadata}, "status": external}),
-            slim_node({"metadata": {"name": "said", **metadata, "annotations": annotations}, "status": external}),
+            slim_node({"metadata": {"name": "plain", **metadata, "labels": {"slicer.io/gateway": "perhaps"}}}),
+            slim_node({"metadata": {"name": "cloud", **metadata, "labels": labels}, "status": external}),
+            slim_node(
+                {"metadata": {"name": "said", **metadata, "annotations": annotations, **never}, "status": external}
+            ),
         ],
     )
     nodes = Nodes(world.context, world.objects)
 
-    found = {name: [str(a) for a in nodes.outside(name)] for name in ("plain", "cloud", "said", "unknown")}
+    known = {name: nodes.surroundings(name) for name in ("plain", "cloud", "said", "unknown")}
 
-    assert found == {"plain": [], "cloud": ["192.0.2.9"], "said": ["192.0.2.7", "2001:db8::7"], "unknown": []}
+    assert {name: ([str(a) for a in k.outside_addresses], k.zone, k.gateway) for name, k in known.items()} == {
+        "plain": ([], "", None),
+        "cloud": (["192.0.2.9"], "eu-1a", True),
+        "said": (["192.0.2.7", "2001:db8::7"], "", False),
+        "unknown": ([], "", None),
+    }
 
 
 def test_a_namespace_that_takes_no_network_keeps_no_other_from_its_own() -> None:
