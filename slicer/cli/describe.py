@@ -98,6 +98,7 @@ def _slice(resource: Resource, related: Related, now: float) -> list[Section]:
         ("Bandwidth", format_qos(spec.get("qos"))),
         ("Objectives", format_objectives(spec.get("objectives"))),
         ("Tunnels", f"{text_of(spec.get('tunnels'))} (set {text_of(reach(resource, 'status', 'tunnel_set'))})"),
+        ("Encryption", text_of(spec.get("encryption"))),
         ("VNI", text_of(reach(resource, "status", "vni"))),
         ("DNS", f"<service>.<namespace>.svc.{name}.slice.local, TTL {reach(spec, 'dns', 'ttl_s') or 0} s"),
         ("Age", col.age(resource, now)),

@@ -77,9 +77,10 @@ SLICES = Kind(
         ("PRIORITY", col.spec("qos", "priority")),
         ("DSCP", col.spec("qos", "dscp")),
         ("TUNNELS", col.spec("tunnels")),
+        ("ENCRYPTION", col.spec("encryption")),
         ("VNI", col.status("vni")),
         ("SET", col.status("tunnel_set")),
-        wide=8,
+        wide=9,
     ),
 )
 CLUSTERS = Kind(

@@ -30,7 +30,7 @@ from slicer.plan.dataplane import Health, LocalState, LocalTunnel, plan_node, pr
 from slicer.plan.dataplane_commands import Change, render_endpoint
 from slicer.plan.dataplane_diff import POD_LINKS, diff
 from slicer.plan.dataplane_qos import plan_pod_rates, read_pod_rates, scope_of_pods
-from slicer.plan.dataplane_topology import pod_mtu, tunnel_device
+from slicer.plan.dataplane_topology import tunnel_device
 from slicer.plan.dataplane_values import Item, NodePlan, plan_of
 
 _ROUNDS = 4
@@ -134,7 +134,7 @@ class DataPlane:
 
         def wish(observed: Observed) -> tuple[NodePlan, tuple[str, ...]]:
             known = [a for a in self._attachments(local, observed) if a.slice == attachment.slice]
-            plan = plan_of(plan_pod_rates(ns, known, self._leaf, pod_mtu(local.underlay_mtu)))
+            plan = plan_of(plan_pod_rates(ns, known, self._leaf, attachment.mtu))
             return _with_pods(plan, observed)
 
         with self._lock:

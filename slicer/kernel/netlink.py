@@ -24,6 +24,7 @@ _TYPE_MASK = 0x3FFF  # without the flags "nested" and "network byte order"
 _RECEIVE_BYTES = 1 << 16
 _RTMGRP_LINK = 1
 _IFLA_IFNAME = 3
+_GETNSID, _NETNSA_NSID, _NETNSA_FD = 90, 1, 3
 _LINK_HEADERS = 32
 """nlmsghdr 16, ifinfomsg 16."""
 
@@ -100,6 +101,13 @@ class Netlink:
                     return
                 _raise_error(kind, payload)
                 yield kind, flags, payload
+
+
+def namespace_id(netlink: Netlink, other: Path) -> int:
+    """The number by which the socket's namespace knows another one; 0xffffffff while it has none."""
+    with open(other, "rb") as handle:
+        body = bytes(4) + attribute(_NETNSA_FD, handle.fileno().to_bytes(4, sys.byteorder))
+        return u32(attributes(netlink.get(_GETNSID, body), 4)[_NETNSA_NSID])
 
 
 def _raise_error(kind: int, payload: bytes) -> None:

@@ -1,6 +1,7 @@
 """Network namespaces by name and by path: make, remove, list, enter.
 
-Everything ours carries the prefix `s-` (slices) or `t-` (tunnel sets); nothing else is ever listed or removed.
+Everything ours carries the prefix `s-` (slices) or `t-` (tunnel sets), or is `m-nodes`, the mesh; nothing else is ever
+listed or removed.
 Entering is per *thread* (setns(2) with CLONE_NEWNET); never await or hand over work while inside.
 """
 
@@ -16,9 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from slicer.kernel import host
+from slicer.plan.mesh import MESH_NS
 
 DIRECTORY = Path("/run/netns")
-OURS = ("s-", "t-")
+_PREFIXES = ("s-", "t-")
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000
@@ -84,16 +86,20 @@ def is_network(path: Path | str) -> bool:
 
 
 def is_ours(path: Path | str) -> bool:
-    """Whether `path` names a namespace of a slice or a tunnel set."""
+    """Whether `path` names a namespace of a slice, a tunnel set or the mesh."""
     real = Path(os.path.realpath(path))
-    return real.parent == Path(os.path.realpath(DIRECTORY)) and real.name.startswith(OURS)
+    return real.parent == Path(os.path.realpath(DIRECTORY)) and _is_our_name(real.name)
 
 
 def names() -> list[str]:
     """Our namespaces, sorted."""
     if not DIRECTORY.is_dir():
         return []
-    return sorted(p.name for p in DIRECTORY.iterdir() if p.name.startswith(OURS) and exists(p))
+    return sorted(p.name for p in DIRECTORY.iterdir() if _is_our_name(p.name) and exists(p))
+
+
+def _is_our_name(name: str) -> bool:
+    return name.startswith(_PREFIXES) or name == MESH_NS
 
 
 @contextmanager

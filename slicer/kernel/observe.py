@@ -1,7 +1,7 @@
 """What of ours is in the kernel, in the plan's own types.
 
-Only namespaces called `s-…` and `t-…` are looked into, and in them only what the data plane makes: routes and nexthops
-with our protocol number, permanent neighbours, devices with our names. Everything else is not seen at all.
+Only namespaces called `s-…`, `t-…` and `m-nodes` are looked into, and in them only what the data plane makes: routes
+and nexthops with our protocol number, permanent neighbours, devices with our names. Everything else is not seen at all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slicer.kernel import netns
-from slicer.kernel.netlink import NETLINK_ROUTE, Netlink, attributes, text, u16, u32
+from slicer.kernel.netlink import NETLINK_ROUTE, Netlink, attributes, namespace_id, text, u16, u32
 from slicer.kernel.observe_tc import observe_tc
 from slicer.model.names import Address
 from slicer.plan.dataplane_commands import LONE_WEIGHT
@@ -32,7 +32,9 @@ from slicer.plan.dataplane_values import (
     Sysctl,
     Vxlan,
 )
+from slicer.plan.mesh import MESH_NS
 
+_LINK_NETNSID = 37
 _GETLINK, _GETADDR, _GETROUTE, _GETNEIGH, _GETRULE, _GETNEXTHOP = 18, 22, 26, 30, 34, 106
 _AF_BRIDGE = 7
 _MAIN = 254
@@ -95,8 +97,26 @@ class NamespaceReader:
             mtu=u32(found[4]),
             mac=found.get(1, b"").hex(":") if device.kind in {"veth", "vxlan"} else "",
             up=bool(struct.unpack_from("=I", payload, 8)[0] & _UP),
-            vxlan=_vxlan(attributes(attributes(found[18])[2])) if device.kind == "vxlan" else None,
+            vxlan=self._vxlan(found) if device.kind == "vxlan" else None,
         )
+
+    def _vxlan(self, found: dict[int, bytes]) -> Vxlan:
+        data = attributes(attributes(found[18])[2])
+        local = data.get(4) or data.get(17) or bytes(4)
+        return Vxlan(
+            vni=u32(data[1]),
+            port=int.from_bytes(data[15], "big"),
+            local=_address(local),
+            socket_ns=self._name_of(u32(found[_LINK_NETNSID])) if _LINK_NETNSID in found else self.ns,
+        )
+
+    def _name_of(self, number: int) -> str:
+        """The namespace that has this number here: the host's (empty), the mesh's, or another, whatever its name."""
+        if number == namespace_id(self._route, Path("/proc/thread-self/ns/net")):
+            return ""
+        mesh = netns.path_of(MESH_NS)
+        is_mesh = netns.exists(mesh) and number == namespace_id(self._route, mesh)
+        return MESH_NS if is_mesh else f"netnsid {number}"
 
     def _addresses(self, devices: dict[int, Device]) -> Iterator[LinkAddress]:
         for payload in self._route.dump(_GETADDR, bytes(8)):
@@ -198,11 +218,6 @@ def _is_pod(device: Device) -> bool:
 
 def _shaped(name: str) -> bool:
     return name == "ifb0" or name.startswith(("w", "p"))
-
-
-def _vxlan(data: dict[int, bytes]) -> Vxlan:
-    local = data.get(4) or data.get(17) or bytes(4)
-    return Vxlan(vni=u32(data[1]), port=int.from_bytes(data[15], "big"), local=_address(local))
 
 
 def _group(ns: str, found: dict[int, bytes]) -> NexthopGroup:

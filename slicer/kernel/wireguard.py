@@ -1,7 +1,7 @@
 """The seam to WireGuard: four verbs, two back ends (kernel, wireguard-go), one contract test for both.
 
-A device is born with its UDP socket in the host's namespace and lives in a tunnel namespace. Private keys go in and
-never come out: `read` tells the public key that belongs to the device's private key.
+A device is born with its UDP socket in the host's namespace and lives in a tunnel namespace or the mesh. Private keys
+go in and never come out: `read` tells the public key that belongs to the device's private key.
 """
 
 from __future__ import annotations

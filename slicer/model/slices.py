@@ -37,6 +37,7 @@ LATENCY_MAX_MS = 5000
 """Later answers count as lost (slicer.agent.health)."""
 MAC_RULE = "wishes a MAC address; that needs one pod"
 PREFIXES_IMMUTABLE_RULE = "cannot change (they are %s): make another slice"
+ENCRYPTION_IMMUTABLE_RULE = "cannot change (it is %s): make another slice"
 """How refusals end, here and where the Kubernetes API server refuses by itself (the CRDs are made with these)."""
 
 
@@ -95,6 +96,14 @@ class TunnelMode(StrEnum):
     DEDICATED = "dedicated"
 
 
+class Encryption(StrEnum):
+    """Where a slice's packets are encrypted. Between clusters they always are."""
+
+    BETWEEN_CLUSTERS = "between-clusters"
+    EVERYWHERE = "everywhere"
+    """Between the nodes of a cluster as well; costs some bytes of every packet."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
     """A private layer-3 overlay over one or more clusters."""
@@ -109,6 +118,8 @@ class Slice:
     qos: QosProfile | None = None
     objectives: Objectives | None = None
     tunnels: TunnelMode = TunnelMode.SHARED
+    encryption: Encryption = Encryption.BETWEEN_CLUSTERS
+    """Never changes: the MTU of its pods depends on it."""
     dns: DnsOptions = field(default_factory=DnsOptions)
     namespaces: tuple[str, ...] = ()
     """Namespaces whose pods may join, sorted; empty means every namespace."""

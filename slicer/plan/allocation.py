@@ -178,6 +178,9 @@ def contains(whole: Prefix, part: Prefix) -> bool:
 
 
 def _may_share(one: Slice, other: Slice) -> bool:
+    """Slices of one set share the probes between its nodes as well: these go the way of all of them, or of none."""
+    if one.encryption is not other.encryption:
+        return False
     if TunnelMode.DEDICATED in {one.tunnels, other.tunnels}:
         return False
     return overlapping(one.prefixes, other.prefixes) is None

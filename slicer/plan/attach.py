@@ -121,7 +121,7 @@ def plan_attachment(wish: Wish, situation: Situation, *, mac: str, host_interfac
         addresses=choose_addresses(wish, state, situation),
         mac=_choose_mac(wish, situation) or mac,
         host_interface=host_interface,
-        mtu=pod_mtu(situation.underlay_mtu),
+        mtu=pod_mtu(situation.underlay_mtu, state.spec.encryption),
         bandwidth=wish.bandwidth,
         network=wish.network,
         membership=wish.membership,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from slicer.model.clusters import Gateway
 from slicer.model.documents import Documents, of_kind
 from slicer.model.slices import SliceState
+from slicer.plan.dataplane_mesh import plan_mesh
 from slicer.plan.dataplane_qos import plan_pod_rates, plan_slice_rates
 from slicer.plan.dataplane_slice import plan_slice
 from slicer.plan.dataplane_topology import (
@@ -26,6 +27,7 @@ from slicer.plan.dataplane_topology import (
 )
 from slicer.plan.dataplane_tunnel import plan_tunnels, tunnel_sets
 from slicer.plan.dataplane_values import Item, NodePlan, plan_of
+from slicer.plan.mesh import MESH_TUNNEL, is_meshed
 from slicer.plan.rotation import generations
 
 __all__ = [
@@ -45,7 +47,7 @@ def wanted_tunnels(view: Documents, cluster: str, node: str) -> frozenset[tuple[
     """(tunnel set, index, generation) of each WireGuard device that this node needs.
 
     One for each slot that remote clusters use, of the generation in force; and those that it has of other generations
-    through which it or a remote gateway still sends.
+    through which it or a remote gateway still sends. And the one of the mesh, for slices that are encrypted everywhere.
     """
     gateways = of_kind(view, Gateway)
     mine = {g.tunnel_set: g for g in gateways if (g.cluster, g.node) == (cluster, node)}
@@ -59,7 +61,7 @@ def wanted_tunnels(view: Documents, cluster: str, node: str) -> frozenset[tuple[
         used = {use for g in (*remote, own) if g.tunnel_set == number for use in _uses(g)}
         slots = {g.slot for g in remote if g.tunnel_set == number}
         wanted |= {(number, e.index, e.generation) for e in own.tunnels if e.generation in used and e.index in slots}
-    return frozenset(wanted)
+    return frozenset(wanted | ({MESH_TUNNEL} if any(is_meshed(spec) for _, spec in specs) else set()))
 
 
 def _uses(gateway: Gateway) -> Iterable[int]:
@@ -73,10 +75,11 @@ def plan_node(view: Documents, local: LocalState) -> NodePlan:
 
 
 def _items(topology: Topology, local: LocalState) -> Iterator[Item]:
+    yield from plan_mesh(topology, local)
     for here in topology.slices:
         yield from plan_slice(here, local)
         attachments = [attachment for attachment in local.attachments if attachment.slice == here.name]
-        yield from plan_pod_rates(here.ns, attachments, local.leaf, pod_mtu(local.underlay_mtu))
+        yield from plan_pod_rates(here.ns, attachments, local.leaf, pod_mtu(local.underlay_mtu, here.encryption))
     for of_set in tunnel_sets(topology, local):
         yield from plan_tunnels(of_set, local)
         yield from plan_slice_rates(of_set.number, of_set.slices, local)

@@ -138,7 +138,7 @@ def _make_link(item: Link) -> list[Line]:
         return [("", "wireguard", start)]
     if item.vxlan is not None:
         v = item.vxlan
-        return [("", "ip", f"{start} id {v.vni} local {v.local} dstport {v.port} nolearning")]
+        return [(v.socket_ns, "ip", f"{start} id {v.vni} local {v.local} dstport {v.port} nolearning")]
     if item.kind == "veth" and item.peer[1]:
         return [("", "ip", f"{start} peer name {item.peer[1]} netns {item.peer[0]}")]
     return [("", "ip", start)] if item.kind == "ifb" else []

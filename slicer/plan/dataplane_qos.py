@@ -13,7 +13,7 @@ from zlib import crc32
 
 from slicer.model.attachments import Attachment
 from slicer.model.slices import BITS_MAX, RATE_MIN_BPS, Bandwidth, QosProfile
-from slicer.plan.dataplane_topology import LocalState, SliceHere, pod_mtu, tunnel_ns
+from slicer.plan.dataplane_topology import LocalState, SliceHere, tunnel_mtu, tunnel_ns
 from slicer.plan.dataplane_values import Filter, HtbClass, Item, Link, NodePlan, Qdisc, plan_of
 
 IFB = "ifb0"
@@ -40,7 +40,7 @@ def plan_slice_rates(number: int, slices: Sequence[SliceHere], local: LocalState
     if not shaped:
         return
     ns, uplink = tunnel_ns(number), local.uplink_bps or BITS_MAX
-    yield Link(ns=ns, name=IFB, kind="ifb", mtu=pod_mtu(local.underlay_mtu))
+    yield Link(ns=ns, name=IFB, kind="ifb", mtu=tunnel_mtu(local.underlay_mtu))
     yield Qdisc(ns=ns, dev=IFB, parent="root", handle="1:", kind="htb", default=DEFAULT)
     yield HtbClass(ns=ns, dev=IFB, parent="root", classid=_class(ROOT), rate_bps=uplink, ceil_bps=uplink)
     yield from _slice_class(ns, DEFAULT, QosProfile(), uplink, local.leaf)

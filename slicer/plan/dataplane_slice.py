@@ -17,6 +17,7 @@ from slicer.plan.dataplane_topology import (
     Remote,
     SliceHere,
     pod_mtu,
+    tunnel_mtu,
     tunnel_ns,
 )
 from slicer.plan.dataplane_topology import Neighbour as Node
@@ -35,6 +36,7 @@ from slicer.plan.dataplane_values import (
     Table,
     Vxlan,
 )
+from slicer.plan.mesh import MESH_NS, mesh_address
 from slicer.plan.probing import PROBE_PORT
 
 NEXT_HOP: dict[int, Address] = {
@@ -56,7 +58,7 @@ def plan_slice(here: SliceHere, local: LocalState) -> Iterator[Item]:
     """Everything in the slice's namespace but the rates of its pods."""
     yield Namespace(ns=here.ns)
     yield from namespace_settings(here.ns, f"{local.cluster}/{local.node}/{here.ns}")
-    yield from _rules(here.ns)
+    yield from main_rules(here.ns)
     yield Link(ns=here.ns, name="lo", kind="loopback", mtu=LOOPBACK_MTU)
     yield _vxlan(here, local)
     if here.slot is not None:
@@ -100,20 +102,25 @@ def namespace_settings(ns: str, seed: str) -> Iterator[Sysctl]:
     yield Sysctl(ns=ns, name="net/ipv4/fib_multipath_hash_seed", value=value, optional=True)
 
 
-def _rules(ns: str) -> Iterator[Rule]:
+def main_rules(ns: str) -> Iterator[Rule]:
+    """A namespace in which addresses are delivered to as everywhere."""
     for version, rules in MAIN_RULES.items():
         yield from (Rule(ns=ns, version=version, priority=priority, table=table) for priority, table in rules)
 
 
 def _vxlan(here: SliceHere, local: LocalState) -> Link:
-    underlay = local.addresses[0]
+    """Between nodes: over the underlay, or inside the mesh, where its socket is then."""
+    if here.is_meshed:
+        mtu, vtep, socket_ns = tunnel_mtu(local.underlay_mtu), mesh_address(local.cluster, local.node), MESH_NS
+    else:
+        mtu, vtep, socket_ns = local.underlay_mtu, local.addresses[0], ""
     return Link(
         ns=here.ns,
         name="vx0",
         kind="vxlan",
-        mtu=local.underlay_mtu - VXLAN_OVERHEAD[underlay.version],
+        mtu=mtu - VXLAN_OVERHEAD[vtep.version],
         mac=local.vtep_mac,
-        vxlan=Vxlan(vni=here.vni, port=local.vxlan_port, local=underlay),
+        vxlan=Vxlan(vni=here.vni, port=local.vxlan_port, local=vtep, socket_ns=socket_ns),
     )
 
 
@@ -131,7 +138,7 @@ def trunk_mac(vni: int, side: str) -> str:
 def trunk(here: SliceHere, local: LocalState) -> Iterator[Link]:
     """Both ends of the veth between slice and tunnel namespace."""
     other = (tunnel_ns(here.tunnel_set), trunk_device(here.vni))
-    mtu = pod_mtu(local.underlay_mtu)
+    mtu = pod_mtu(local.underlay_mtu, here.encryption)
     yield Link(ns=here.ns, name="tk0", kind="veth", mtu=mtu, mac=trunk_mac(here.vni, "slice"), peer=other)
     yield Link(ns=other[0], name=other[1], kind="veth", mtu=mtu, mac=trunk_mac(here.vni, "tunnel"))
 
@@ -177,7 +184,7 @@ def _gateways(here: SliceHere) -> list[Node]:
 
 
 def _node(ns: str, node: Node) -> Iterator[Item]:
-    yield Fdb(ns=ns, dev="vx0", mac=node.mac, dst=node.underlay)
+    yield Fdb(ns=ns, dev="vx0", mac=node.mac, dst=node.vtep)
     for router in node.routers:
         yield Neighbour(ns=ns, dev="vx0", address=router, mac=node.mac)
     for block in node.blocks:

@@ -15,7 +15,8 @@ from slicer.model.attachments import Attachment
 from slicer.model.clusters import ClusterBlocks, Gateway, GatewayState, Node, NodeBlocks
 from slicer.model.documents import Documents, of_kind
 from slicer.model.names import Address, Prefix
-from slicer.model.slices import QosProfile, SliceState
+from slicer.model.slices import Encryption, QosProfile, SliceState
+from slicer.plan.mesh import MeshPeer, is_meshed, mesh_address, mesh_peer, mesh_problem
 from slicer.plan.rotation import generations
 
 VXLAN_PORT = 4790
@@ -28,9 +29,18 @@ VXLAN_OVERHEAD = {4: 50, 6: 70}
 """Bytes by family of the underlay: IP, UDP 8, VXLAN 8, inner Ethernet 14."""
 
 
-def pod_mtu(underlay_mtu: int) -> int:
-    """MTU of pod interfaces and tunnels: VXLAN and WireGuard follow each other, they do not nest. 1420 for 1500."""
+def tunnel_mtu(underlay_mtu: int) -> int:
+    """MTU of WireGuard devices: 1420 for 1500."""
     return underlay_mtu - WIREGUARD_OVERHEAD
+
+
+def pod_mtu(underlay_mtu: int, encryption: Encryption) -> int:
+    """MTU of pod interfaces: 1420 for 1500, because VXLAN and WireGuard follow each other, they do not nest.
+
+    But in the mesh between nodes, which is IPv6, they do: 1350.
+    """
+    nested = VXLAN_OVERHEAD[6] if encryption is Encryption.EVERYWHERE else 0
+    return tunnel_mtu(underlay_mtu) - nested
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +52,11 @@ class LocalTunnel:
     generation: int = 0
     port: int
     public_key: str
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """What its private key is kept under."""
+        return (self.tunnel_set, self.index, self.generation)
 
     @property
     def device(self) -> str:
@@ -97,6 +112,11 @@ class LocalState:
     """Queue of each HTB class: fq_codel where the kernel has it (slicer.kernel.dataplane finds out)."""
     health: Health = field(default_factory=Health)
 
+    @property
+    def families(self) -> frozenset[int]:
+        """Of its underlay addresses."""
+        return frozenset(address.version for address in self.addresses)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbour:
@@ -105,7 +125,8 @@ class Neighbour:
     node: str
     blocks: tuple[Prefix, ...]
     routers: tuple[Address, ...]
-    underlay: Address
+    vtep: Address
+    """Where its VXLAN is: its underlay address, or the one that it has in the mesh."""
     mac: str
 
 
@@ -147,11 +168,17 @@ class SliceHere:
     """Of the tunnel set's keys: the one in force."""
     pledged: bool = False
     """This gateway has said that it sends through that generation only: the others may take away the rest."""
+    encryption: Encryption = Encryption.BETWEEN_CLUSTERS
 
     @property
     def ns(self) -> str:
         """The slice's namespace on every node."""
         return slice_ns(self.vni)
+
+    @property
+    def is_meshed(self) -> bool:
+        """Whether its VXLAN lies in the mesh between nodes."""
+        return self.encryption is Encryption.EVERYWHERE
 
     @property
     def versions(self) -> tuple[int, ...]:
@@ -165,6 +192,8 @@ class Topology:
 
     slices: tuple[SliceHere, ...]
     remote_gateways: tuple[Gateway, ...]
+    mesh: tuple[MeshPeer, ...] = ()
+    """The other nodes of this cluster that can be reached through the mesh."""
 
 
 def slice_ns(vni: int) -> str:
@@ -189,19 +218,31 @@ def is_tunnel_device(name: str) -> bool:
 
 def topology_of(view: Documents, local: LocalState) -> Topology:
     """What `view` means for this node, whatever its health."""
-    neighbours = {node.name: (node, at) for node, at in _underlay(view, local) if at is not None}
+    neighbours = {node.name: (node, at) for node, at in _underlay(view, local)}
     documents = _grouped(view, local.cluster)
     states = [state for state in of_kind(view, SliceState) if state.spec.has_cluster(local.cluster)]
     by_vni = sorted(states, key=lambda state: state.vni)
     here = tuple(_slice_here(documents, local, state, neighbours) for state in by_vni)
-    return Topology(slices=here, remote_gateways=documents.remote_gateways)
+    peers = (mesh_peer(neighbours[name][0], local.families) for name in sorted(neighbours))
+    return Topology(
+        slices=here,
+        remote_gateways=documents.remote_gateways,
+        mesh=tuple(peer for peer in peers if peer is not None),
+    )
 
 
 def problems_of(view: Documents, local: LocalState) -> tuple[str, ...]:
     """What `view` asks for and cannot be planned, in words."""
     family = f"IPv{local.addresses[0].version}"
-    lone = [node.name for node, at in _underlay(view, local) if at is None]
-    return tuple(f"node {name} has no {family} address, which VXLAN uses here" for name in lone)
+    specs = [state.spec for state in of_kind(view, SliceState) if state.spec.has_cluster(local.cluster)]
+    nodes = list(_underlay(view, local))
+    words = [f"node {node.name} has no {family} address, which VXLAN uses here" for node, at in nodes if at is None]
+    if all(map(is_meshed, specs)) and specs:
+        words = []
+    if any(map(is_meshed, specs)):
+        found = (mesh_problem(node, local.families) for node, _ in nodes)
+        words += [f"{problem}: slices encrypted everywhere do not reach it" for problem in found if problem]
+    return tuple(words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +289,7 @@ def _underlay(view: Documents, local: LocalState) -> Iterator[tuple[Node, Addres
 
 
 def _slice_here(
-    documents: _Grouped, local: LocalState, state: SliceState, nodes: dict[str, tuple[Node, Address]]
+    documents: _Grouped, local: LocalState, state: SliceState, nodes: Mapping[str, tuple[Node, Address | None]]
 ) -> SliceHere:
     name = state.spec.name
     blocks, held = documents.blocks.get(name, {}), documents.held.get(name, {})
@@ -263,7 +304,7 @@ def _slice_here(
         qos=state.spec.qos,
         own_blocks=blocks.get(local.cluster, ()),
         routers=mine.router_addresses() if mine else (),
-        neighbours=tuple(_neighbour(held[n], *nodes[n]) for n in sorted(held) if n in nodes),
+        neighbours=tuple(_neighbours(held, state.spec.encryption, nodes)),
         remotes=tuple(
             Remote(cluster=c, blocks=tuple(sorted(blocks[c], key=_by_family)))
             for c in sorted(blocks)
@@ -276,15 +317,27 @@ def _slice_here(
         keyless=frozenset(g.node for g in gateways if not g.tunnels),
         generation=generation,
         pledged=any(g.node == local.node and g.uses == (generation,) for g in gateways),
+        encryption=state.spec.encryption,
     )
 
 
-def _neighbour(held: NodeBlocks, node: Node, underlay: Address) -> Neighbour:
+def _neighbours(
+    held: Mapping[str, NodeBlocks], encryption: Encryption, nodes: Mapping[str, tuple[Node, Address | None]]
+) -> Iterator[Neighbour]:
+    """The other nodes that have blocks and that VXLAN can reach."""
+    for node, underlay in (nodes[name] for name in sorted(held) if name in nodes):
+        meshed = encryption is Encryption.EVERYWHERE
+        vtep = mesh_address(node.cluster, node.name) if meshed else underlay
+        if vtep is not None:
+            yield _neighbour(held[node.name], node, vtep)
+
+
+def _neighbour(held: NodeBlocks, node: Node, vtep: Address) -> Neighbour:
     return Neighbour(
         node=node.name,
         blocks=tuple(sorted(held.blocks, key=_by_family)),
         routers=held.router_addresses(),
-        underlay=underlay,
+        vtep=vtep,
         mac=node.vtep_mac,
     )
 

@@ -25,7 +25,7 @@ from slicer.plan.dataplane_topology import (
     LocalTunnel,
     SliceHere,
     Topology,
-    pod_mtu,
+    tunnel_mtu,
     tunnel_ns,
 )
 from slicer.plan.dataplane_values import (
@@ -59,7 +59,7 @@ def plan_tunnels(of_set: TunnelSet, local: LocalState) -> Iterator[Item]:
         yield LinkAddress(ns=ns, dev="lo", address=own_probe_address(first, local, generation))
     yield Link(ns=ns, name="lo", kind="loopback", mtu=LOOPBACK_MTU)
     for tunnel in of_set.tunnels:
-        yield from _device(ns, tunnel, local)
+        yield from wireguard_device(ns, tunnel, local)
     for here in of_set.slices:
         yield from _trunk_routes(ns, here)
     for cluster, ends in of_set.ends.items():
@@ -101,14 +101,15 @@ def _rules(ns: str, own: Prefix) -> Iterator[Rule]:
     yield Rule(ns=ns, version=6, priority=PROBE_RULE, table=255, dst=own)
 
 
-def _device(ns: str, tunnel: LocalTunnel, local: LocalState) -> Iterator[Item]:
-    yield Link(ns=ns, name=tunnel.device, kind="wireguard", mtu=pod_mtu(local.underlay_mtu))
+def wireguard_device(ns: str, tunnel: LocalTunnel, local: LocalState) -> Iterator[Item]:
+    """A WireGuard device with its key, without peers."""
+    yield Link(ns=ns, name=tunnel.device, kind="wireguard", mtu=tunnel_mtu(local.underlay_mtu))
     yield WgDevice(
         ns=ns,
         name=tunnel.device,
         port=tunnel.port,
         public_key=tunnel.public_key,
-        tunnel=(tunnel.tunnel_set, tunnel.index, tunnel.generation),
+        tunnel=tunnel.key,
     )
 
 
@@ -202,8 +203,7 @@ def _peer(
 
 
 def _reachable(gateway: Gateway, local: LocalState) -> Address | None:
-    families = {address.version for address in local.addresses}
-    return next((address for address in gateway.addresses if address.version in families), None)
+    return next((address for address in gateway.addresses if address.version in local.families), None)
 
 
 def _blocks(slices: Sequence[SliceHere], cluster: str) -> tuple[Prefix, ...]:

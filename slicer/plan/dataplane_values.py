@@ -1,8 +1,8 @@
 """What the data plane of one node is made of: one frozen value for each kernel object that carries our mark.
 
 The planner makes them, the observer reads them back from the kernel, the diff compares the two; nothing else is needed.
-`ns` names the network namespace (`s-…` or `t-…`). Every value has a `key`, which says *which* object it is; the other
-fields say *how* it is. Lists in a NodePlan are sorted, so that two plans with the same content are equal.
+`ns` names the network namespace. Every value has a `key`, which says *which* object it is; the other fields say *how*
+it is. Lists in a NodePlan are sorted, so that two plans with the same content are equal.
 """
 
 from __future__ import annotations
@@ -60,11 +60,12 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vxlan:
-    """What cannot be changed in a VXLAN device once it is made."""
+    """What cannot be changed in a VXLAN device once it is made. Its UDP socket is in `socket_ns`; empty: the host's."""
 
     vni: int
     port: int
     local: Address
+    socket_ns: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,10 +183,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A route in the main table: through a nexthop object or group, or out of `dev`, by `via` if given.
-
-    With neither it leads nowhere: the sender gets an ICMP error.
-    """
+    """A route in the main table: by `nexthop` (an object or group), or `dev` and perhaps `via`; else unreachable."""
 
     ns: str
     dst: Prefix

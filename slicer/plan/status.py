@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from itertools import permutations
 
 from slicer.model.attachments import AddressDemand, Attachment, AttachmentState, EndpointSet, PathHealth
-from slicer.model.clusters import Cluster, ClusterBlocks, Gateway
+from slicer.model.clusters import Cluster, ClusterBlocks, Gateway, Node
 from slicer.model.documents import Documents, of_kind
 from slicer.model.names import Prefix
 from slicer.model.slices import Export, SliceState
 from slicer.plan.allocation import overlapping
+from slicer.plan.mesh import is_meshed, unmeshed
 from slicer.plan.objectives import PairStatus, Verdict, pair_statuses
 from slicer.plan.views import clusters_of
+
+_SHOWN = 5
+"""Nodes that a message names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,8 @@ def _in_cluster(state: SliceState, name: str, documents: Documents) -> SliceInCl
 def _conditions(
     state: SliceState, clusters: Sequence[SliceInCluster], paths: Sequence[PathHealth], documents: Documents
 ) -> tuple[Condition, ...]:
-    parts = (_allocated(state, clusters, documents), _gateways(clusters), _connected(clusters, paths))
+    encrypted = (_encrypted(clusters, documents),) if is_meshed(state.spec) else ()
+    parts = (_allocated(state, clusters, documents), _gateways(clusters), *encrypted, _connected(clusters, paths))
     bad = [part for part in parts if not part.status]
     ready = (
         Condition(type="Ready", status=False, reason=bad[0].reason, message=bad[0].message)
@@ -129,6 +134,16 @@ def _gateways(clusters: Sequence[SliceInCluster]) -> Condition:
     if len(clusters) < 2:
         return Condition(type="Gateways", status=True, reason="OneCluster")
     return _all_have("Gateways", "gateway", "NoGateway", clusters, [bool(c.gateways) for c in clusters])
+
+
+def _encrypted(clusters: Sequence[SliceInCluster], documents: Documents) -> Condition:
+    """Of a slice that is encrypted everywhere: whether all nodes are in the mesh. What the others send is dropped."""
+    names = [cluster.name for cluster in clusters]
+    missing = unmeshed([node for node in of_kind(documents, Node) if node.cluster in names])
+    if missing:
+        message = "; ".join(missing[:_SHOWN]) + ("; …" if len(missing) > _SHOWN else "")
+        return Condition(type="Encrypted", status=False, reason="NoMesh", message=message)
+    return Condition(type="Encrypted", status=True, reason="Encrypted")
 
 
 def _all_have(

@@ -13,7 +13,14 @@ from slicer.model.clusters import Cluster
 from slicer.model.documents import Documents, of_kind
 from slicer.model.errors import ConflictError, DeniedError, InvalidError, NotFoundError
 from slicer.model.names import Address, check_label, parse_address
-from slicer.model.slices import PREFIXES_IMMUTABLE_RULE, Export, Membership, Slice, SliceState
+from slicer.model.slices import (
+    ENCRYPTION_IMMUTABLE_RULE,
+    PREFIXES_IMMUTABLE_RULE,
+    Export,
+    Membership,
+    Slice,
+    SliceState,
+)
 from slicer.plan.allocation import cluster_bits, overlapping
 from slicer.plan.probing import PROBE_PREFIX
 from slicer.plan.views import clusters_of
@@ -45,11 +52,15 @@ def check_slice(spec: Slice, documents: Documents) -> None:
 
 
 def check_slice_change(spec: Slice, before: Slice, documents: Documents) -> None:
-    """The slice may become `spec`: its prefixes stay, and a cluster or namespace that goes has no pods in it."""
+    """The slice may become `spec`: prefixes and encryption stay; a cluster or namespace that goes has no pods in it."""
     if set(spec.prefixes) != set(before.prefixes):
         raise ConflictError(
             f"prefixes of slice {spec.name!r} {PREFIXES_IMMUTABLE_RULE % _listed(before.prefixes)}",
             reason="Immutable",
+        )
+    if spec.encryption is not before.encryption:
+        raise ConflictError(
+            f"encryption of slice {spec.name!r} {ENCRYPTION_IMMUTABLE_RULE % before.encryption}", reason="Immutable"
         )
     check_slice(spec, documents)
     left = [a for a in _attachments(documents, spec.name) if not spec.has_cluster(a.cluster)]

@@ -28,10 +28,9 @@ from slicer.model.attachments import Attachment, AttachmentState
 from slicer.model.clusters import ClusterBlocks, Gateway, Node, NodeBlocks, TunnelEndpoint
 from slicer.model.documents import Document, key_of
 from slicer.model.slices import Bandwidth, Slice, SliceState
-from slicer.plan.dataplane import HostRoute, LocalState, wanted_tunnels
+from slicer.plan.dataplane import HostRoute, LocalState, pod_mtu, wanted_tunnels
 
 HERE = Path(__file__).parent
-MTU = 1420
 
 
 def _subnet(prefix: Any, bits: int, number: int) -> Any:
@@ -218,7 +217,18 @@ class Network:
 
     @staticmethod
     def _node(node: NodeOf) -> Node:
-        return Node(cluster=node.cluster, name=node.name, addresses=node.local.addresses, vtep_mac=node.local.vtep_mac)
+        tunnels = tuple(
+            TunnelEndpoint(tunnel_set=t.tunnel_set, index=t.index, public_key=t.public_key, port=t.port)
+            for t in node.local.tunnels
+        )
+        return Node(
+            cluster=node.cluster,
+            name=node.name,
+            addresses=node.local.addresses,
+            vtep_mac=node.local.vtep_mac,
+            wireguard="any",
+            tunnels=tunnels,
+        )
 
     def converge(self) -> None:
         """What controllers and agents do together: keys, then a reconcile on every node; nothing may fail."""
@@ -264,10 +274,10 @@ class Network:
 def _pod(name: str, node: NodeOf, state: SliceState, addresses: tuple[Any, ...], bandwidth: Bandwidth | None) -> Pod:
     number = crc32(name.encode())
     host, mac = f"p{number:08x}", f"0a:{number.to_bytes(4, 'big').hex(':')}:01"
-    ns = f"s-{state.vni:06x}"
+    ns, mtu = f"s-{state.vni:06x}", pod_mtu(node.local.underlay_mtu, state.spec.encryption)
     node.machine("netns", name)
     node.machine.run(
-        f"ip link add {host} netns {ns} mtu {MTU} type veth peer name net1 netns {name} mtu {MTU} address {mac}"
+        f"ip link add {host} netns {ns} mtu {mtu} type veth peer name net1 netns {name} mtu {mtu} address {mac}"
     )
     node.machine.run(f"ip link set {host} up", ns)
     gateway_mac = node.machine.run(f"cat /sys/class/net/{host}/address", ns).strip()
@@ -293,7 +303,7 @@ def _pod(name: str, node: NodeOf, state: SliceState, addresses: tuple[Any, ...],
         addresses=addresses,
         mac=mac,
         host_interface=host,
-        mtu=MTU,
+        mtu=mtu,
         bandwidth=bandwidth,
         state=AttachmentState.ATTACHED,
     )

@@ -23,6 +23,7 @@ from slicer.model.names import (
 from slicer.model.slices import (
     ADDRESSES_RULE,
     BOTH_RULE,
+    ENCRYPTION_IMMUTABLE_RULE,
     FAMILIES_RULE,
     PREFIXES_IMMUTABLE_RULE,
     RESERVED_RULE,
@@ -100,6 +101,7 @@ def slice_rules() -> list[Json]:
         "self.spec.prefixes.all(p, p in oldSelf.spec.prefixes) && oldSelf.spec.prefixes.all(p, p in self.spec.prefixes)"
     )
     before, after = PREFIXES_IMMUTABLE_RULE.split("%s")
+    crypt_before, crypt_after = ENCRYPTION_IMMUTABLE_RULE.split("%s")
     return [
         *name_rules("slice"),
         rule(f"!({_NAME} in {reserved})", text("slice name "), quoted(_NAME), text(f" {RESERVED_RULE}")),
@@ -110,6 +112,14 @@ def slice_rules() -> list[Json]:
             text(f" {before}"),
             'oldSelf.spec.prefixes.join(", ")',
             text(after),
+        ),
+        rule(
+            "self.spec.encryption == oldSelf.spec.encryption",
+            text("encryption of slice "),
+            quoted(_NAME),
+            text(f" {crypt_before}"),
+            "oldSelf.spec.encryption",
+            text(crypt_after),
         ),
         rule(
             "!(has(self.spec.qos) && has(self.spec.qosProfile))",

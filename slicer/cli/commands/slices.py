@@ -21,7 +21,7 @@ from slicer.cli.slice_steps import steps_of
 from slicer.cli.words import format_objectives, parse_gateways, parse_list, parse_objectives, parse_qos
 from slicer.model.errors import ConflictError, InvalidError
 from slicer.model.names import parse_prefix
-from slicer.model.slices import DnsOptions, Slice, TunnelMode
+from slicer.model.slices import DnsOptions, Encryption, Slice, TunnelMode
 
 if TYPE_CHECKING:
     from slicer.client.rest import Api
@@ -47,6 +47,13 @@ def create_slice(
     dedicated_tunnels: Annotated[
         bool, typer.Option("--dedicated-tunnels", help="WireGuard tunnels and keys of its own.")
     ] = False,
+    encryption: Annotated[
+        Encryption | None,
+        typer.Option(
+            metavar="between-clusters|everywhere",
+            help="Whether packets are encrypted between the nodes of a cluster as well; never changes.",
+        ),
+    ] = None,
     namespaces: Annotated[
         list[str] | None, typer.Option(metavar="A,B", help="Only pods of these namespaces may join.")
     ] = None,
@@ -72,6 +79,7 @@ def create_slice(
         "qos": parse_qos(guarantee, ceiling, priority, dscp),
         "objectives": parse_objectives(latency, loss),
         "tunnels": dedicated_tunnels or None,
+        "encryption": encryption,
         "namespaces": namespaces,
         "dns": ttl,
     }
@@ -184,6 +192,7 @@ def _from_options(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
         qos=given["qos"],
         objectives=given["objectives"],
         tunnels=TunnelMode.DEDICATED if given["tunnels"] else TunnelMode.SHARED,
+        encryption=given["encryption"] or Encryption.BETWEEN_CLUSTERS,
         dns=DnsOptions() if given["dns"] is None else DnsOptions(ttl_s=parse_seconds("--ttl", given["dns"])),
         namespaces=parse_list(given["namespaces"] or []),
     )

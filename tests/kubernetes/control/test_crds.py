@@ -97,6 +97,18 @@ def test_prefixes_never_change(api: Api) -> None:
     api.delete(SLICE.path("still"))
 
 
+def test_encryption_never_changes(api: Api) -> None:
+    """Declared or not, what it is stays; anything else is refused in the same words."""
+    declare(api, SLICE, "open", GOOD)
+    declare(api, SLICE, "open", {**GOOD, "encryption": "between-clusters"})
+    with pytest.raises(InvalidError) as refused:
+        declare(api, SLICE, "open", {**GOOD, "encryption": "everywhere"})
+
+    told = "encryption of slice 'open' cannot change (it is between-clusters): make another slice"
+    assert told in refused.value.message
+    api.delete(SLICE.path("open"))
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "spec", "words"),
     [

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slicer.model.errors import ExhaustedError, InvalidError
-from slicer.model.slices import Slice, SliceState, TunnelMode
+from slicer.model.slices import Encryption, Slice, SliceState, TunnelMode
 from slicer.plan.allocation import (
     Reservation,
     cluster_bits,
@@ -216,16 +216,17 @@ def test_vnis_begin_again_at_the_end() -> None:
 PREFIXES = ["10.0.0.0/16", "10.0.0.0/24", "10.1.0.0/16", "fd00::/48"]
 
 
-@given(st.lists(st.tuples(st.sampled_from(PREFIXES), st.booleans()), max_size=12))
+@given(st.lists(st.tuples(st.sampled_from(PREFIXES), st.booleans(), st.sampled_from(Encryption)), max_size=12))
 def test_only_slices_that_can_tell_their_packets_apart_share_a_set(wanted: Any) -> None:
-    """In one set no two prefixes overlap; a dedicated slice is alone; a slice keeps its set when others come."""
+    """In one set no two prefixes overlap, a dedicated slice is alone, all are encrypted alike; and a slice keeps it."""
     slices: list[SliceState] = []
-    for number, (prefix, alone) in enumerate(wanted):
+    for number, (prefix, alone, encryption) in enumerate(wanted):
         mode = TunnelMode.DEDICATED if alone else TunnelMode.SHARED
-        spec = Slice(name=f"s{number}", prefixes=(net(prefix),), tunnels=mode)
+        spec = Slice(name=f"s{number}", prefixes=(net(prefix),), tunnels=mode, encryption=encryption)
         slices.append(SliceState(spec=spec, vni=number + 1, tunnel_set=plan_tunnel_set(spec, slices)))
     for one, other in combinations(slices, 2):
         if one.tunnel_set == other.tunnel_set:
             assert disjoint((*one.spec.prefixes, *other.spec.prefixes))
             assert TunnelMode.DEDICATED not in {one.spec.tunnels, other.spec.tunnels}
+            assert one.spec.encryption is other.spec.encryption
     assert all(plan_tunnel_set(one.spec, slices) == one.tunnel_set for one in slices)

@@ -117,6 +117,8 @@ def test_a_wrong_resource_is_refused_and_nothing_changes(
 
 CHANGES = [
     ("PUT", "slices/red", {"spec": RED | {"prefixes": ["10.8.0.0/16"]}}, 409, "Immutable", ["'red'", "10.7.0.0/16"]),
+    ("PATCH", "slices/red", {"spec": {"encryption": "everywhere"}}, 409, "Immutable", ["'red'", "between-clusters"]),
+    ("PATCH", "slices/red", {"spec": {"encryption": "none"}}, 422, "Invalid", ["encryption", "none"]),
     ("PATCH", "slices/red", {"spec": {"clusters": ["b"]}}, 409, "InUse", ["'red'", "a/shop/db-0"]),
     ("PATCH", "slices/red", {"spec": {"namespaces": ["bank"]}}, 409, "InUse", ["a/shop/db-0"]),
     ("PATCH", "slices/red", {"spec": {"name": "blue"}}, 409, "Conflict", ["'red'", "'blue'"]),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from slicer.model.attachments import Attachment
 from slicer.model.clusters import ClusterBlocks, Node
 from slicer.model.documents import key_of
-from slicer.model.slices import Bandwidth, QosProfile, Slice, SliceState
+from slicer.model.slices import Bandwidth, Encryption, QosProfile, Slice, SliceState
 from slicer.plan.dataplane import Health, HostRoute, plan_node, pod_mtu, problems_of, wanted_tunnels
 from slicer.plan.dataplane_diff import diff
 from slicer.plan.dataplane_tunnel import probe_address
@@ -296,8 +296,9 @@ def test_a_node_in_another_family_is_a_problem_in_words(make):
 
 
 def test_mtu_follows_the_underlay():
-    """VXLAN and WireGuard follow each other, they do not nest: 80 bytes less than the underlay."""
-    assert (pod_mtu(1500), pod_mtu(9000)) == (1420, 8920)
+    """VXLAN and WireGuard follow each other, they do not nest: 80 bytes less than the underlay. In the mesh they do."""
+    assert [pod_mtu(mtu, Encryption.BETWEEN_CLUSTERS) for mtu in (1500, 9000)] == [1420, 8920]
+    assert [pod_mtu(mtu, Encryption.EVERYWHERE) for mtu in (1500, 9000)] == [1350, 8850]
 
 
 @given(st.data())

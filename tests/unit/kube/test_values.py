@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from slicer.model.clusters import Cluster
 from slicer.model.errors import InvalidError, NotFoundError
 from slicer.model.names import parse_prefix
-from slicer.model.slices import DnsOptions, Objectives, QosProfile, Slice, TunnelMode
+from slicer.model.slices import DnsOptions, Encryption, Objectives, QosProfile, Slice, TunnelMode
 from slicer.plan.status import Condition
 from slicer_controller.kube.conditions import changed, render_conditions
 from slicer_controller.kube.naming import CLUSTER, SLICE
@@ -31,6 +31,7 @@ SLICES = st.builds(
     clusters=st.sampled_from([(), ("a", "b")]),
     gateways=st.integers(0, 64),
     tunnels=st.sampled_from(TunnelMode),
+    encryption=st.sampled_from(Encryption),
     dns=st.builds(DnsOptions, ttl_s=st.integers(0, 3600)),
     namespaces=st.sampled_from([(), ("shop",)]),
     contact=st.sampled_from(["", "net@example.com"]),
