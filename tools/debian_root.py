@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.apt import OPTIONS, QUIET
@@ -44,21 +44,27 @@ def fill(root: Path, packages: Sequence[str]) -> None:
         if not (root / name).is_symlink():
             (root / name).symlink_to(f"usr/{name}")
     with tempfile.TemporaryDirectory() as work:
-        for archive in _download(Path(work), packages):
+        for archive in download(Path(work), open_archives(Path(work)), packages):
             _unpack(archive, root)
     for name in DROPPED:
         shutil.rmtree(root / name, ignore_errors=True)
 
 
-def _download(work: Path, packages: Sequence[str]) -> Iterator[Path]:
+def open_archives(work: Path) -> tuple[str, ...]:
+    """Fetch Debian's package lists into `work`; the options with which apt uses these and nothing of this machine's."""
     if not KEYS.exists():
         raise ToolError(f"there is no {KEYS}: apt-get install debian-archive-keyring")
     (work / "lists/partial").mkdir(parents=True)
     (work / "debs").mkdir()
     options = _private(work)
     retry(("apt-get", *OPTIONS, *options, "update"), tries=3, pause_s=5, env=QUIET)
+    return options
+
+
+def download(work: Path, options: Sequence[str], packages: Sequence[str]) -> tuple[Path, ...]:
+    """The archive files of `packages`; those that were downloaded into `work` before are among them."""
     run(("apt-get", *OPTIONS, *options, "download", *packages), env=QUIET, cwd=work / "debs")
-    yield from sorted((work / "debs").glob("*.deb"))
+    return tuple(sorted((work / "debs").glob("*.deb")))
 
 
 def _private(work: Path) -> tuple[str, ...]:

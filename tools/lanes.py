@@ -24,8 +24,8 @@ LANES = (
     ("tests/conformance", "tests/unit", "tests/contract", "tests/conformance_dns"),
 )
 """Every directory of tests stands here or in ELSEWHERE (a test says so); tests/bench measures and is no test."""
-ELSEWHERE = ("tests/kubernetes",)
-"""Wants programs of real Kubernetes nodes, which `make setup` does not install."""
+ELSEWHERE = ("tests/kubernetes", "tests/kernel")
+"""Want programs of real Kubernetes nodes, or a kernel of a distribution: `make setup` installs neither."""
 
 
 def main() -> int:

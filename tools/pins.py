@@ -25,6 +25,9 @@ class Pins:
     helm: str
     kubernetes_tools: tuple[str, ...]
     kubernetes_commands: Mapping[str, str]
+    kernel_image: str
+    virtiofsd: tuple[str, ...]
+    kernel_commands: Mapping[str, str]
 
 
 def parse_pins(text: str) -> Pins:
@@ -43,6 +46,9 @@ def parse_pins(text: str) -> Pins:
         helm=table["kubernetes"]["helm"],
         kubernetes_tools=tuple(table["kubernetes"]["tools"]),
         kubernetes_commands=table["kubernetes_commands"],
+        kernel_image=table["kernel"]["image"],
+        virtiofsd=tuple(table["kernel"]["virtiofsd"]),
+        kernel_commands=table["kernel_commands"],
     )
 
 
