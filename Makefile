@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 TEST ?=
 BENCH ?=
 
-.PHONY: help setup setup-bench setup-kubernetes demo demo-down test test-kubernetes check fix bench bench-quick bench-failover docs clean
+.PHONY: help setup setup-bench setup-kubernetes setup-kernel demo demo-down test test-kubernetes test-kernel check fix bench bench-quick bench-failover docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ setup-bench: ## also install what only the benchmarks need
 setup-kubernetes: setup ## also install what the Kubernetes tests need: packages, programs built from source (long, once)
 	@$(BIN)/python -m tools.kubernetes
 	@$(BIN)/python -m tests.kubernetes.lab prepare
+
+setup-kernel: setup ## also install what the kernel tests need: QEMU, a Debian kernel that has WireGuard (27 MB)
+	@$(BIN)/python -m tools.kernel
 
 demo: setup ## two clusters on this machine, a slice over both, and a tour of what it does
 	@slicectl lab demo
@@ -42,6 +45,9 @@ endif
 test-kubernetes: setup-kubernetes ## the tests on real Kubernetes: two clusters on this machine
 	$(BIN)/python -m tools.images
 	$(BIN)/python -m tools.sandbox $(BIN)/python -m tests.kubernetes.run $(TEST)
+
+test-kernel: setup-kernel ## the tests of kernel WireGuard, in an emulated machine with a Debian kernel
+	$(BIN)/python -m tools.sandbox $(BIN)/python -m tests.kernel.run $(TEST)
 
 check: setup ## lint, types, layers, lock file, docs, sizes
 	@$(BIN)/python -m tools.check

@@ -24,6 +24,7 @@ from slicer.agent.changes import Changes
 from slicer.agent.health import HealthProber
 from slicer.agent.reconciler import Reconciler
 from slicer.kernel import netns
+from slicer.kernel.commands import find_leaf
 from slicer.kernel.dataplane import DataPlane
 from slicer.kernel.keys import Keys
 from slicer.kernel.linkwatch import LinkWatch
@@ -34,6 +35,8 @@ from slicer.plan.dataplane import Health, LocalState
 from slicer.plan.probe_targets import Target
 
 STATE, RUN = Path("/run/slicer-state"), Path("/run/slicer")
+WIREGUARD = os.environ.get("SLICER_TEST_WIREGUARD", "auto")
+"""The back end under test: one that is named here and cannot be had is an error, and never replaced by another."""
 
 
 class Node:
@@ -51,6 +54,7 @@ class Node:
         """Start a DataPlane (again: as an agent that was restarted); the name of its WireGuard."""
         if self.dataplane is not None:
             self.dataplane.close()
+        options = {"wireguard": WIREGUARD, **options}
         self.dataplane = DataPlane(state_dir=STATE, run_dir=RUN, port_base=51820, **options)
         return self.dataplane.wireguard_name
 
@@ -61,6 +65,10 @@ class Node:
     def back_ends(self) -> list[str]:
         """The WireGuard back ends that this machine can have."""
         return ["wireguard-go", *(["kernel"] if kernel_can() else [])]
+
+    def leaf(self) -> str:
+        """The queue that classes of packets get."""
+        return find_leaf()
 
     def wireguard(self, choice: str, method: str, *arguments: object) -> object:
         """Call a back end itself."""
