@@ -10,6 +10,6 @@ for module in /modules/*; do $busybox insmod "$module"; done
 $busybox mount -t virtiofs -o ro shared /shared
 $busybox mount -t tmpfs tmpfs /scratch
 $busybox mkdir /scratch/upper /scratch/work
-$busybox mount -t overlay -o lowerdir=/shared,upperdir=/scratch/upper,workdir=/scratch/work overlay /root
-for directory in proc sys dev; do $busybox mount --move /$directory /root/$directory; done
-exec $busybox switch_root /root /bin/sh /guest/main.sh
+$busybox mount -t overlay -o lowerdir=/shared,upperdir=/scratch/upper,workdir=/scratch/work overlay /real
+for directory in proc sys dev; do $busybox mount --move /$directory /real/$directory; done
+exec $busybox switch_root /real /bin/sh /guest/main.sh

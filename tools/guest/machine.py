@@ -57,7 +57,7 @@ def run(kernel: Kernel, virtiofsd: Path, command: Sequence[str], *, work: Path, 
     modules = plan_modules((kernel.modules / "modules.dep").read_text(), MODULES)
     files = {f"modules/{n:02}": (kernel.modules / path).read_bytes() for n, path in enumerate(modules)}
     files |= {"init": (HERE / "boot.sh").read_bytes(), "bin/busybox": _busybox()}
-    folders = ("bin", "dev", "proc", "sys", "modules", "shared", "scratch", "root")
+    folders = ("bin", "dev", "proc", "sys", "modules", "shared", "scratch", "real")
     (work / "initramfs").write_bytes(render_archive(files, folders))
     with _shared(virtiofsd, work):
         in_time = _run(render_qemu(kernel, work), limit_s)
@@ -81,7 +81,7 @@ def render_qemu(kernel: Kernel, work: Path) -> tuple[str, ...]:
 
 
 def shared_directories() -> tuple[Path, ...]:
-    """What the machine sees of this one: programs, settings, the clone and the interpreter that its .venv is made of."""
+    """What the machine sees of this one: programs, settings, the clone, and the interpreter of its .venv."""
     wanted = {Path("/usr"), Path("/etc"), ROOT, *map(Path, (sys.base_prefix, os.path.realpath(sys.base_prefix)))}
     return tuple(sorted(path for path in wanted if not wanted & set(path.parents)))
 
