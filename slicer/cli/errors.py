@@ -41,6 +41,7 @@ EXIT_CODES: tuple[tuple[int, tuple[type[SlicerError], ...], str], ...] = (
         "the server does not answer now, nobody answered a ping, or `status` found something broken",
     ),
     (8, (WaitTimeoutError,), "the request was done, but `--wait` gave up before the end"),
+    (9, (), "`chaos`: the slice did not stand an experiment, or one of several could not be played"),
 )
 """(exit code, errors, meaning); 0 is success, 1 everything unexpected, 130 an interruption from the keyboard."""
 

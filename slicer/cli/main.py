@@ -26,6 +26,8 @@ from slicer.cli.commands import (
 )
 
 HELP = {"help_option_names": ["-h", "--help"]}
+PASSED_ON: dict[str, Any] = {"ignore_unknown_options": True, "help_option_names": []}
+"""Of commands that are another program's: it reads the options, also those for help."""
 EPILOG = "Exit codes: 0 done, 2 wrong input, 4 not found, 5 conflict, 6 denied, 7 unavailable, 8 wait timed out."
 DECLARE, LOOK, KEEP, REST = "Slices", "Looking", "Upkeep", "Setting up"
 
@@ -101,9 +103,8 @@ app.add_typer(config, name="config", rich_help_panel=REST)
 config.command("view")(contexts.view)
 config.command("use-context")(contexts.use_context)
 config.command("set-context")(contexts.set_context)
-app.command("lab", rich_help_panel=REST, context_settings={"ignore_unknown_options": True, "help_option_names": []})(
-    shell.lab
-)
+app.command("lab", rich_help_panel=REST, context_settings=PASSED_ON)(shell.lab)
+app.command("chaos", rich_help_panel=KEEP, context_settings=PASSED_ON)(shell.chaos)
 app.command("completion", rich_help_panel=REST)(shell.completion)
 app.command("version", rich_help_panel=REST)(health.version)
 GROUPS = {"member", "qos", "objectives", "gateway", "config"}

@@ -14,6 +14,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+from slicer.lab.chaos import faults
+from slicer.lab.chaos.steps import kill_processes, put_rules
 from tests.bench import failover_lab as rig
 from tests.bench import machine
 from tests.bench.failover_lab import FLOWS, SPACING_S, Place, draw, wait_until_full, worker
@@ -104,21 +106,19 @@ def _at_pace(pace: str, repeats: int) -> dict[str, Found]:
 def _events(place: Place) -> Iterator[Event]:
     near, far = place.gateways["a"][0], place.gateways["b"][0]
     for name, node, words in (
-        ("A gateway loses its way outside", near, rig.OUTSIDE),
-        ("A gateway loses its way inside", near, rig.INSIDE),
-        ("A gateway's node falls silent", near, rig.EVERYTHING),
-        (REMOTE, far, rig.EVERYTHING),
+        ("A gateway loses its way outside", near, faults.outside()),
+        ("A gateway loses its way inside", near, faults.inside()),
+        ("A gateway's node falls silent", near, faults.everything()),
+        (REMOTE, far, faults.everything()),
     ):
-        yield Event(name=name, do=partial(_sh, place, node, words), repair=partial(_sh, place, node, rig.REPAIR))
-    yield Event(name="A gateway's wireguard-go is killed", do=partial(_sh, place, near, rig.KILL))
+        put = partial(put_rules, place.lab.layout, node)
+        yield Event(name=name, do=partial(put, words), repair=partial(put, faults.REPAIR))
+    killed = partial(kill_processes, place.lab.layout, near, "wireguard-go")
+    yield Event(name="A gateway's wireguard-go is killed", do=killed)
     restart = partial(place.lab.slicectl, "lab", "restart", "--kill")
     yield Event(name="A gateway's agent is killed", do=partial(restart, f"{near}/agent"), harmless=True)
     yield Event(name="A member is killed", do=partial(restart, "a-cp/member"), harmless=True)
     yield Event(name="The hub is killed", do=partial(restart, "hub/hub"), harmless=True)
-
-
-def _sh(place: Place, node: str, words: str) -> None:
-    place.lab.run(node, "sh", "-c", words)
 
 
 def _measure(place: Place, event: Event, repeats: int) -> Found:
@@ -183,7 +183,7 @@ def _with_lease(name: str, lease_s: float) -> Found:
 
 def _die(place: Place, node: str, lease_s: float) -> None:
     """The node falls silent; after the lease its member is told that it is gone, and chooses another gateway."""
-    _sh(place, node, rig.EVERYTHING)
+    put_rules(place.lab.layout, node, faults.everything())
     time.sleep(lease_s)
     place.lab.forget_node(node)
 

@@ -26,27 +26,6 @@ REST_S = 1.0
 END_S = 10.0
 LOOK_S = 0.25
 """How often is looked whether all groups are full: each look is a dozen processes."""
-WIREGUARD_PORTS = "51820-51899"
-VXLAN_PORT = "4790"
-_CUT = (
-    "add table inet chaos;"
-    " add chain inet chaos in {{ type filter hook input priority -300; }};"
-    " add chain inet chaos out {{ type filter hook output priority -300; }};"
-    " {rules}"
-)
-REPAIR = "nft delete table inet chaos"
-
-
-def dropping(*matches: str) -> str:
-    """A command that drops these packets in the node's own namespace, in both directions."""
-    rules = "; ".join(f"add rule inet chaos {chain} {match}" for chain in ("in", "out") for match in matches)
-    return f"nft '{_CUT.format(rules=rules)}'"
-
-
-OUTSIDE = dropping(f"udp dport {WIREGUARD_PORTS} drop", f"udp sport {WIREGUARD_PORTS} drop")
-INSIDE = dropping(f"udp dport {VXLAN_PORT} drop")
-EVERYTHING = dropping("drop")
-KILL = "kill -9 $(pidof wireguard-go)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

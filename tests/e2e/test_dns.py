@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from slicer.lab.chaos import faults
+from slicer.lab.chaos.steps import put_rules
+
 pytestmark = pytest.mark.root
 
 
@@ -61,17 +64,14 @@ def test_unexport_takes_the_name_away(lab, names, until):
 
 def test_a_cluster_that_is_gone_is_left_out_and_comes_back(lab, names, until):
     """No tunnel to b passes: a's server leaves out b's pods, and a pod of a is told that they are unreachable."""
-    ends = [(chain, end) for chain in ("in", "out") for end in ("dport", "sport")]
-    rules = "; ".join(f"add rule inet chaos {chain} udp {end} 51820-51899 drop" for chain, end in ends)
-    chains = "; ".join(f"add chain inet chaos {c} {{ type filter hook {c}put priority -300; }}" for c in ("in", "out"))
     try:
         for node in ("b-n1", "b-n2"):
-            lab.exec(node, "nft", f"add table inet chaos; {chains}; {rules}")
+            put_rules(lab.layout, node, faults.outside())
         until(lambda: not lab.lookup(names.member, names.name)[1], "the name has no address any more")
         told = lab.exec(names.member, "ping", "-n", "-c", "1", "-W", "5", names.address).stdout
     finally:
         for node in ("b-n1", "b-n2"):
-            lab.exec(node, "nft", "delete table inet chaos")
+            put_rules(lab.layout, node, faults.REPAIR)
     until(lambda: lab.lookup(names.member, names.name) == ("NOERROR", [names.address]), "the name is back")
 
     assert "+1 errors" in told

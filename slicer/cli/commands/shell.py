@@ -1,4 +1,4 @@
-"""`completion` and `lab`: what belongs to the shell and to this machine."""
+"""`completion`, `lab` and `chaos`: what belongs to the shell and to this machine."""
 
 from __future__ import annotations
 
@@ -53,5 +53,19 @@ def lab(
     ] = None,
 ) -> None:
     """Clusters on this machine, to try Slicer and to test with: up, run, exec, status, down."""
+    _become("slicer.lab", arguments)
+
+
+def chaos(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="COMMAND …", help="Without any: what there is to do.")
+    ] = None,
+) -> None:
+    """Break parts of a running lab on purpose, and see whether a slice stands it: list, run, status, repair."""
+    _become("slicer.lab.chaos", arguments)
+
+
+def _become(module: str, arguments: list[str] | None) -> None:
+    """The lab is a process of its own, on this terminal: no component imports another."""
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "slicer.lab", *(arguments or ["--help"])])  # noqa: S606 - the lab's own process, on this terminal
+    os.execv(sys.executable, [sys.executable, "-m", module, *(arguments or ["--help"])])  # noqa: S606 - see above

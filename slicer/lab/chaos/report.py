@@ -1,0 +1,143 @@
+"""What an experiment showed, in words for a terminal or as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from slicer.lab.chaos.choosing import Stage
+from slicer.lab.chaos.experiments import Experiment, Hold
+from slicer.lab.chaos.judging import Figures, Limits, Opinion, most_silence_s
+from slicer.lab.chaos.running import Outcome
+
+PIPE_WIDTH = 10_000
+"""Where nobody's terminal is, lines are not broken."""
+INDENT = "  "
+PASS, FAIL = "PASS", "FAIL"
+
+
+def show_catalogue(experiments: Iterable[Experiment]) -> None:
+    """Every experiment, what it does and what must hold meanwhile."""
+    table = _table("EXPERIMENT", "WHAT IT DOES", "WHAT MUST HOLD MEANWHILE")
+    for one in experiments:
+        table.add_row(Text(one.name), Text(one.summary), Text(one.hold.value))
+    _print(_console(), table)
+
+
+def show_stage(stage: Stage, silence_s: float) -> None:
+    """Between whom flows run, and what is wanted."""
+    page = _console()
+    ends = f"{stage.source.full_name} on {stage.source.node}, {stage.target.full_name} on {stage.target.node}"
+    page.print(f"slice {stage.slice}: flows between {ends}")
+    page.print(f"wanted: {'; '.join(words_of(Limits(silence_s=silence_s, objectives=stage.objectives)))}")
+
+
+def words_of(limits: Limits) -> list[str]:
+    """What is wanted, in words."""
+    words = [f"no flow silent for more than {limits.silence_s:g} s"]
+    aims = limits.objectives
+    if aims is None:
+        return [*words, "the slice has no objectives (slicectl objectives set)"]
+    if aims.latency_ms is not None:
+        words.append(f"then a round trip of at most {aims.latency_ms} ms")
+    if aims.loss_percent is not None:
+        words.append(f"then at most {aims.loss_percent} % lost")
+    return [*words, "the objectives met before and after"]
+
+
+def show_outcome(experiment: Experiment, outcome: Outcome) -> None:
+    """One experiment's end."""
+    page = _console()
+    table = _table("", "LONGEST SILENCE", "BACK", "AFTER REPAIR", "LOST", "ON THE WAY")
+    for one in outcome.figures:
+        table.add_row(*_row(one))
+    _print(page, table)
+    if outcome.limits.objectives is not None:
+        page.print(f"{INDENT}objectives: {words_of_opinion(outcome.opinion)}")
+    _verdict(page, experiment, outcome)
+
+
+def words_of_opinion(opinion: Opinion) -> str:
+    """What the hub said, in words."""
+    during = ", then ".join(opinion.during) or "not asked"
+    return f"before {opinion.before or 'not asked'}; during {during}; after {opinion.after or 'not asked'}"
+
+
+def show_summary(outcomes: Sequence[tuple[str, Outcome | str]]) -> None:
+    """A line for each experiment: its outcome, or why it could not be played."""
+    table = _table("EXPERIMENT", "", "SILENT", "AFTER REPAIR", "LOST", "WHY")
+    for name, found in outcomes:
+        if isinstance(found, str):
+            table.add_row(name, Text("not played", "yellow"), "", "", "", Text(found))
+        else:
+            during = max(one.silence_s for one in found.figures)
+            after = max(one.silence_after_s for one in found.figures)
+            lost = str(sum(one.lost for one in found.figures))
+            table.add_row(name, _word(found), f"{during:.2f} s", f"{after:.2f} s", lost, "; ".join(found.reasons))
+    _print(_console(), table)
+
+
+def to_json(outcomes: Sequence[tuple[str, Outcome | str]]) -> str:
+    """The same for programs."""
+    items = []
+    for name, found in outcomes:
+        if isinstance(found, str):
+            items.append({"experiment": name, "result": "NOT PLAYED", "reasons": [found]})
+        else:
+            items.append({"result": FAIL if found.reasons else PASS, **asdict(found)})
+    return json.dumps({"items": items}, indent=2)
+
+
+def _row(one: Figures) -> list[str]:
+    back = "not before the repair" if one.back_s is None else f"after {one.back_s:.2f} s" if one.hit else "never gone"
+    share = f"{one.lost} of {one.sent} ({100 * one.lost / max(1, one.sent):.1f} %)"
+    took = "-" if one.latency_s is None else f"{one.latency_s * 1000:.1f} ms"
+    silences = f"{one.silence_s:.2f} s", f"{one.silence_after_s:.2f} s"
+    return [f"{INDENT}{one.source} to {one.target}", silences[0], back, silences[1], share, took]
+
+
+def _verdict(page: Console, experiment: Experiment, outcome: Outcome) -> None:
+    line = Text(INDENT).append_text(_word(outcome)).append(f" {experiment.name}")
+    if not outcome.reasons:
+        line.append(f": {_why_passed(experiment, outcome)}")
+    page.print(line)
+    for reason in outcome.reasons:
+        page.print(f"{INDENT}{INDENT}{reason}")
+
+
+def _why_passed(experiment: Experiment, outcome: Outcome) -> str:
+    if experiment.hold is Hold.NOTHING:
+        return f"everything was back {max(one.silence_after_s for one in outcome.figures):.2f} s after the repair"
+    longest = max(one.silence_s for one in outcome.figures)
+    return f"{longest:.2f} s of silence at most, of {most_silence_s(experiment.hold, outcome.limits):g} s"
+
+
+def _print(page: Console, table: Table) -> None:
+    """Without spaces at the ends of lines."""
+    with page.capture() as captured:
+        page.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
+
+
+def _word(outcome: Outcome) -> Text:
+    return Text(FAIL, "bold red") if outcome.reasons else Text(PASS, "bold green")
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
+
+
+def _console() -> Console:
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)

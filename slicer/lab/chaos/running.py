@@ -1,0 +1,148 @@
+"""Plays one experiment: flows first, then the fault, then the repair, whatever happens; then what it all was.
+
+before ── fault ── hold ── repair ── back ── settled
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from slicer.lab.chaos import journal, steps
+from slicer.lab.chaos.choosing import Stage
+from slicer.lab.chaos.experiments import Choice, Experiment, Scene, Strength, machines_for
+from slicer.lab.chaos.judging import Figures, Limits, Opinion, Times, figures, judge
+from slicer.lab.chaos.opinion import MET, Listener
+from slicer.lab.chaos.steps import Kind, Step
+from slicer.lab.chaos.talking import FLOWS, SPACING_S, Flows, flowing
+from slicer.lab.layout import Layout
+from slicer.model.errors import InvalidError, UnavailableError
+
+BEFORE_S = 1.0
+"""How long flows run undisturbed first."""
+START_S = 20.0
+"""How long flows may take to run before anything is done."""
+RETURN_S = 30.0
+"""How long they may take to run again after the repair."""
+SETTLED_S = 1.5
+"""How long is measured after the time that a flow may be silent after the repair."""
+MET_S = 30.0
+"""How long the objectives may take to be met again: the loss of the last hundred probes is that of ten seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one experiment showed."""
+
+    experiment: str
+    machines: tuple[str, ...]
+    limits: Limits
+    times: Times
+    figures: tuple[Figures, ...]
+    opinion: Opinion
+    reasons: tuple[str, ...]
+    """Why the slice failed; empty if it stood it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How all experiments of one call are played."""
+
+    cluster: str
+    node: str
+    hold_s: float
+    silence_s: float
+    strength: Strength
+
+
+Say = Callable[[str], None]
+
+
+def play(layout: Layout, stage: Stage, experiment: Experiment, terms: Terms, say: Say) -> Outcome:
+    """Play one experiment; errors if it could not be played. The lab is repaired when this returns or raises."""
+    wanted = plan(layout, stage, experiment, terms)
+    limits = Limits(silence_s=terms.silence_s, objectives=stage.objectives)
+    with flowing(layout, stage.source, stage.target) as flows, Listener(layout, stage) as listener:
+        _begin(flows, listener, say)
+        times = _disturb(layout, flows, wanted, terms, say)
+        found = tuple(figures(one, times, limits) for one in flows.directions())
+        opinion = _conclude(listener, times, say)
+    return Outcome(
+        experiment=experiment.name,
+        machines=tuple(dict.fromkeys(step.machine for step in wanted)),
+        limits=limits,
+        times=times,
+        figures=found,
+        opinion=opinion,
+        reasons=judge(experiment.hold, limits, found, opinion),
+    )
+
+
+def plan(layout: Layout, stage: Stage, experiment: Experiment, terms: Terms) -> tuple[Step, ...]:
+    """What will be done, in order; InvalidError if there is nothing that it could be done to."""
+    source, target = stage.source, stage.target
+    cluster = (layout.machine(terms.node).cluster if terms.node else terms.cluster) or source.cluster
+    if cluster not in {source.cluster, target.cluster}:
+        raise InvalidError(f"the flows run between {source.cluster} and {target.cluster}, not through {cluster!r}")
+    choice = Choice(
+        layout=layout,
+        cluster=cluster,
+        gateways=stage.gateways.get(cluster, ()),
+        busy=(source.node, target.node),
+        node=terms.node,
+    )
+    found = machines_for(experiment, choice)
+    other = target.cluster if cluster == source.cluster else source.cluster
+    scene = Scene(layout=layout, machines=found, cluster=cluster, other=other, strength=terms.strength)
+    return tuple(_with_pods(layout, step) for step in experiment.steps(scene))
+
+
+def _with_pods(layout: Layout, step: Step) -> Step:
+    return replace(step, pods=steps.pods_on(layout, step.machine)) if step.kind is Kind.MACHINE else step
+
+
+def _begin(flows: Flows, listener: Listener, say: Say) -> None:
+    """Let the flows run undisturbed; UnavailableError if no packets flow, since then nothing could be learnt."""
+    if not flows.wait_until_all_run(START_S):
+        raise UnavailableError(f"packets do not flow, and nothing was done yet (waited {START_S:.0f} s)")
+    if not listener.wait_until_met(MET_S):
+        say("the objectives are not met, and nothing was done yet")
+    say(f"{FLOWS} flows run each way, a packet each {SPACING_S * 1000:g} ms")
+    time.sleep(BEFORE_S)
+
+
+def _disturb(layout: Layout, flows: Flows, wanted: Sequence[Step], terms: Terms, say: Say) -> Times:
+    journal.arm(layout, wanted)
+    fault_at = time.monotonic()
+    try:
+        for step in sorted(wanted, key=lambda step: step.after):
+            _sleep_until(fault_at + step.after * terms.hold_s)
+            steps.do(layout, step)
+            say(step.said)
+        _sleep_until(fault_at + terms.hold_s)
+    finally:
+        repair_at = time.monotonic()
+        journal.repair(layout, lambda what: say(f"{what}: repaired"))
+    repaired_at = time.monotonic()
+    if not flows.wait_until_all_run(RETURN_S):
+        say(f"packets do not flow again, {RETURN_S:.0f} s after the repair")
+    _sleep_until(repaired_at + terms.silence_s + SETTLED_S)
+    return Times(
+        started=fault_at - BEFORE_S,
+        fault_at=fault_at,
+        repair_at=repair_at,
+        repaired_at=repaired_at,
+        ended_at=time.monotonic(),
+    )
+
+
+def _conclude(listener: Listener, times: Times, say: Say) -> Opinion:
+    opinion = listener.opinion(times.fault_at, times.repair_at)
+    if opinion.before == MET and listener.wait_until_met(MET_S):
+        say("the objectives are met")
+    return listener.opinion(times.fault_at, times.repair_at)
+
+
+def _sleep_until(at: float) -> None:
+    time.sleep(max(0.0, at - time.monotonic()))
