@@ -28,7 +28,7 @@ from slicer.model.attachments import (
     PingResult,
     TunnelHealth,
 )
-from slicer.model.clusters import Cluster, Gateway, Node, NodeBlocks, Resolvers
+from slicer.model.clusters import Cluster, Gateway, MeshSilence, Node, NodeBlocks, Resolvers
 from slicer.model.documents import Document, key_of
 from slicer.model.errors import ConflictError, DeniedError, InvalidError, StaleError, UnauthenticatedError
 from slicer.model.names import check_label, check_range, check_subdomain
@@ -45,6 +45,7 @@ _AGENT_KINDS = (
     PathHealth,
     TunnelHealth,
     LostCluster,
+    MeshSilence,
     AddressDemand,
     AddressWish,
     AddressYield,

@@ -26,6 +26,7 @@ from pathlib import Path
 from slicer.agent import log
 from slicer.agent.changes import Calm, Changes
 from slicer.agent.health import HealthProber
+from slicer.agent.meshwatch import MeshWatch
 from slicer.agent.pinger import Pinger
 from slicer.agent.pods import Pods, with_waiting
 from slicer.agent.prober import Prober
@@ -82,6 +83,7 @@ class Agent:
             cluster=self._cluster, node=self._node, view=lambda: self._follower.view, changed=self._report_bell
         )
         self._tunnels: tuple[TunnelHealth, ...] = ()
+        self._mesh = MeshWatch(self._dataplane.mesh_handshakes)
         self._service = self._attach_service()
         self._pinger = Pinger(
             cluster=self._cluster,
@@ -192,6 +194,7 @@ class Agent:
                 seen = self._reconciler.settled.count
                 self._service.attacher.hopes.ring()
             self._tunnels = self._health.told(self._reconciler.tunnel_health(self._cluster, self._node))
+            self._mesh.look(self._follower.view)
             self._report_bell.ring()
 
     def _report_forever(self) -> None:
@@ -211,6 +214,7 @@ class Agent:
             *self._prober.paths,
             *self._tunnels,
             *self._health.gone(self._cluster, self._node),
+            *self._mesh.documents(self._cluster, self._node),
             *plan_demands(self._service.attacher.situation()),
             *wishes,
             *self._service.attacher.yields(),

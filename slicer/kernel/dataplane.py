@@ -32,6 +32,7 @@ from slicer.plan.dataplane_diff import POD_LINKS, diff
 from slicer.plan.dataplane_qos import plan_pod_rates, read_pod_rates, scope_of_pods
 from slicer.plan.dataplane_topology import tunnel_device
 from slicer.plan.dataplane_values import Item, NodePlan, plan_of
+from slicer.plan.mesh import MESH_NS
 
 _ROUNDS = 4
 """An object that had to be made anew takes others along: those come back in the next round."""
@@ -157,6 +158,13 @@ class DataPlane:
             for peer in state.peers
             if peer.public_key in ends
         )
+
+    def mesh_handshakes(self) -> dict[str, int | None]:
+        """When each peer of the mesh was last heard, by public key: Unix time, None for never."""
+        with self._lock:
+            states = self._observer.read_wireguard()
+        peers = (peer for device, state in states if device.ns == MESH_NS for peer in state.peers)
+        return {peer.public_key: peer.handshake_at_s for peer in peers}
 
     def retry_handshakes(self) -> int:
         """Start afresh with each peer that never answered, and tell how many there are. To be called every second.

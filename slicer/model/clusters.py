@@ -144,6 +144,16 @@ class Surroundings:
     """True: preferred as a gateway. False: never one. None: nobody said."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshSilence:
+    """Nodes that a node does not hear in the mesh between nodes though they told their keys; there while that is so."""
+
+    cluster: str
+    node: str
+    silent: tuple[str, ...]
+    """Names of the others, sorted."""
+
+
 class GatewayState(StrEnum):
     """How far a gateway is on its way out of use; nothing is lost as long as each step waits for the one before."""
 

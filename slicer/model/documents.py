@@ -22,6 +22,7 @@ Nothing here is merged: one key has one author.
 | path | slice, cluster, node, remote cluster | PathHealth | agent |
 | tunnel | cluster, node, set, index, remote cluster | TunnelHealth | agent |
 | lost | cluster, node, set, remote cluster | LostCluster | agent |
+| silence | cluster, node | MeshSilence | agent |
 | demand | slice, cluster, node or `-`, version | AddressDemand | agent, member |
 | wish | slice, cluster, node or `-`, namespace, pod | AddressWish | agent, member |
 | grant | slice, cluster, namespace, pod | AddressGrant | member |
@@ -48,7 +49,17 @@ from slicer.model.attachments import (
     PingResult,
     TunnelHealth,
 )
-from slicer.model.clusters import Cluster, ClusterBlocks, Drain, Gateway, Node, NodeBlocks, Resolvers, RotationState
+from slicer.model.clusters import (
+    Cluster,
+    ClusterBlocks,
+    Drain,
+    Gateway,
+    MeshSilence,
+    Node,
+    NodeBlocks,
+    Resolvers,
+    RotationState,
+)
 from slicer.model.errors import InvalidError
 from slicer.model.slices import Export, Membership, SliceState
 
@@ -70,6 +81,7 @@ Document = (
     | PathHealth
     | TunnelHealth
     | LostCluster
+    | MeshSilence
     | AddressDemand
     | AddressWish
     | AddressGrant
@@ -97,6 +109,7 @@ KINDS: Mapping[str, type[Document]] = {
     "path": PathHealth,
     "tunnel": TunnelHealth,
     "lost": LostCluster,
+    "silence": MeshSilence,
     "demand": AddressDemand,
     "wish": AddressWish,
     "grant": AddressGrant,
@@ -137,7 +150,7 @@ def _parts(value: Document) -> tuple[object, ...]:
             return (value.slice, value.namespace, value.name)
         case Ping():
             return (value.id,)
-        case Drain():
+        case Drain() | MeshSilence():
             return (value.cluster, value.node)
         case RotationState(spec=rotation):
             return (rotation.tunnel_set, rotation.generation)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from slicer.model.clusters import TUNNEL_SET_MAX, Node, TunnelEndpoint
+from slicer.model.clusters import TUNNEL_SET_MAX, MeshSilence, Node, TunnelEndpoint
 from slicer.model.names import Address
 from slicer.model.slices import Encryption, Slice
 from slicer.plan.probing import PROBE_PREFIX
@@ -84,6 +84,18 @@ def unmeshed(nodes: Iterable[Node]) -> list[str]:
     sizes = Counter(node.cluster for node in there)
     found = ((node, _own_problem(node)) for node in there if sizes[node.cluster] > 1)
     return [f"node {node.cluster}/{node.name} {problem}" for node, problem in found if problem]
+
+
+def unheard(told: Iterable[MeshSilence]) -> list[str]:
+    """The nodes that others do not hear in the mesh, with who said so first."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one in sorted(told, key=lambda one: (one.cluster, one.node)):
+        for name in one.silent:
+            found[one.cluster, name].append(one.node)
+    return [
+        f"node {cluster}/{name} does not answer {by[0]}{f' and {len(by) - 1} more' if len(by) > 1 else ''}"
+        for (cluster, name), by in sorted(found.items())
+    ]
 
 
 def _own_problem(node: Node) -> str:

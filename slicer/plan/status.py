@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from itertools import permutations
 
 from slicer.model.attachments import AddressDemand, Attachment, AttachmentState, EndpointSet, PathHealth
-from slicer.model.clusters import Cluster, ClusterBlocks, Gateway, Node
+from slicer.model.clusters import Cluster, ClusterBlocks, Gateway, MeshSilence, Node
 from slicer.model.documents import Documents, of_kind
 from slicer.model.names import Prefix
 from slicer.model.slices import Export, SliceState
 from slicer.plan.allocation import overlapping
-from slicer.plan.mesh import is_meshed, unmeshed
+from slicer.plan.mesh import is_meshed, unheard, unmeshed
 from slicer.plan.objectives import PairStatus, Verdict, pair_statuses
 from slicer.plan.views import clusters_of
 
@@ -66,7 +66,11 @@ def slice_status(state: SliceState, documents: Documents) -> SliceStatus:
     return SliceStatus(
         vni=state.vni,
         tunnel_set=state.tunnel_set,
-        conditions=(*_conditions(state, clusters, paths, documents), *_objectives(state, pairs)),
+        conditions=(
+            *_conditions(state, clusters, paths, documents),
+            *_encrypted(state, clusters, documents),
+            *_objectives(state, pairs),
+        ),
         clusters=clusters,
         paths=paths,
         objectives=pairs,
@@ -94,8 +98,7 @@ def _in_cluster(state: SliceState, name: str, documents: Documents) -> SliceInCl
 def _conditions(
     state: SliceState, clusters: Sequence[SliceInCluster], paths: Sequence[PathHealth], documents: Documents
 ) -> tuple[Condition, ...]:
-    encrypted = (_encrypted(clusters, documents),) if is_meshed(state.spec) else ()
-    parts = (_allocated(state, clusters, documents), _gateways(clusters), *encrypted, _connected(clusters, paths))
+    parts = (_allocated(state, clusters, documents), _gateways(clusters), _connected(clusters, paths))
     bad = [part for part in parts if not part.status]
     ready = (
         Condition(type="Ready", status=False, reason=bad[0].reason, message=bad[0].message)
@@ -136,14 +139,21 @@ def _gateways(clusters: Sequence[SliceInCluster]) -> Condition:
     return _all_have("Gateways", "gateway", "NoGateway", clusters, [bool(c.gateways) for c in clusters])
 
 
-def _encrypted(clusters: Sequence[SliceInCluster], documents: Documents) -> Condition:
-    """Of a slice that is encrypted everywhere: whether all nodes are in the mesh. What the others send is dropped."""
-    names = [cluster.name for cluster in clusters]
+def _encrypted(state: SliceState, clusters: Sequence[SliceInCluster], documents: Documents) -> tuple[Condition, ...]:
+    """Of a slice that is encrypted everywhere: whether all nodes reach each other through the mesh.
+
+    It says nothing of Ready: one node that is down is no reason to call the slice so.
+    """
+    if not is_meshed(state.spec):
+        return ()
+    names = {cluster.name for cluster in clusters}
     missing = unmeshed([node for node in of_kind(documents, Node) if node.cluster in names])
-    if missing:
-        message = "; ".join(missing[:_SHOWN]) + ("; …" if len(missing) > _SHOWN else "")
-        return Condition(type="Encrypted", status=False, reason="NoMesh", message=message)
-    return Condition(type="Encrypted", status=True, reason="Encrypted")
+    silent = unheard([told for told in of_kind(documents, MeshSilence) if told.cluster in names])
+    for reason, found in (("NoMesh", missing), ("MeshSilent", silent)):
+        if found:
+            message = "; ".join(found[:_SHOWN]) + ("; …" if len(found) > _SHOWN else "")
+            return (Condition(type="Encrypted", status=False, reason=reason, message=message),)
+    return (Condition(type="Encrypted", status=True, reason="Encrypted"),)
 
 
 def _all_have(

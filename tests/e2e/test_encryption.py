@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,36 @@ def test_it_says_so_and_never_changes(lab, red):
     assert "everywhere" in lab.ctl("describe", "slice", name)
     assert "everywhere" in lab.ctl("get", "slices", "-o", "wide")
     assert "--encryption" in lab.refused(2, "create-slice", "x", "--prefix", "10.210.0.0/16", "--encryption", "nowhere")
+
+
+def test_a_firewall_between_two_nodes_is_found(lab, scope, until):
+    """Where UDP of the mesh is dropped status names the nodes, and nothing passes, until it is let through."""
+    run_on(lab, "a-n2", CUT)
+    try:
+        name = scope.slice("--encryption", "everywhere", wait=False)
+        near, far = (scope.pod("a", f"on-{node}", name, node=node) for node in ("a-n1", "a-n2"))
+        until(lambda: "does not answer" in lab.try_("status").stdout, "status tells")
+        said = lab.ctl("describe", "slice", name)
+        target = lab.addresses(far)["net1"][0]
+        passed = lab.reaches(near, target)
+    finally:
+        run_on(lab, "a-n2", ["nft", "delete", "table", "inet", "cut"])
+
+    assert "MeshSilent" in said
+    assert not passed
+    until(lambda: lab.reaches(near, target), "packets pass again")
+    until(lambda: conditions(lab, name)["Encrypted"] == "True", "and the slice says so")
+
+
+RULE = "ip saddr 198.18.1.11 udp dport != 4790 drop;"
+CUT = ["nft", f"add table inet cut {{ chain input {{ type filter hook input priority -10; {RULE} }}; }}"]
+"""On a-n2: from a-n1 nothing but plain VXLAN."""
+
+
+def run_on(lab, node, argv):
+    """A command in a node's own namespaces."""
+    command = ["nsenter", "-t", str(lab.pid(node)), "-n", *argv]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def test_the_mesh_goes_with_its_last_slice(lab, scope, until, red):

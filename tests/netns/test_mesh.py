@@ -36,10 +36,7 @@ def pair():
         network.add_slice("red", 1, "10.77.0.0/16", "fd77::/48", encryption=Encryption.EVERYWHERE)
         network.add_slice("green", 2, "10.78.0.0/16", "fd78::/48", tunnel_set=1)
         network.converge()
-        for name in network.slices:
-            for node in network.nodes:
-                network.add_pod(f"{name}-{node}", node, name)
-        network.converge()
+        add_pods(network, "red", "green")
         yield network
     finally:
         network.stop()
@@ -280,13 +277,21 @@ def test_a_node_that_comes_back_under_another_name_is_reached(pair):
     assert reached
 
 
+def test_every_peer_has_been_heard(pair):
+    """A node knows of each other node of its cluster when they last shook hands, and of no others."""
+    for name, other in (("a-n1", "a-n2"), ("a-n2", "a-n1"), ("b-n1", "b-n2")):
+        node, peer = pair.nodes[name], pair.nodes[other]
+        key = next(tunnel.public_key for tunnel in peer.local.tunnels if tunnel.device == "w256.0")
+        until(lambda node=node, key=key: node.machine("call", "mesh_handshakes").get(key), f"{name} hears {other}")
+
+        assert list(node.machine("call", "mesh_handshakes")) == [key]
+
+
 def test_the_last_encrypted_slice_takes_the_mesh_along(pair):
     """Deleted, it leaves no namespace, device, daemon or key of the mesh; declared again, it has them again."""
     red = pair.slices.pop("red")
     there = left_behind(pair)
-    for node in pair.nodes.values():
-        node.machine.run(f"ip netns del red-{node.name}")
-        node.pods = [p for p in node.pods if p.slice != "red"]
+    end_pods(pair, "red")
     try:
         pair.converge()
         for node in pair.nodes.values():
@@ -296,13 +301,43 @@ def test_the_last_encrypted_slice_takes_the_mesh_along(pair):
     finally:
         pair.slices = {"red": red, **pair.slices}
         pair.converge()
-        for node in pair.nodes:
-            pair.add_pod(f"red-{node}", node, "red")
-        pair.converge()
+        add_pods(pair, "red")
 
     assert there == dict.fromkeys(pair.nodes, MESH_FILES)
     assert gone == dict.fromkeys(pair.nodes, ())
     assert pod(pair, "red-a-n1").ping(pod(pair, "red-a-n2").address(4), tries=20, wait=0.5)
+
+
+def test_a_node_that_is_cleaned_up_keeps_nothing_of_the_mesh(pair):
+    """All that is ours goes, the mesh's namespace and daemon included; keys stay for whoever comes back."""
+    end_pods(pair, "red", "green")
+    try:
+        outcomes = [node.machine("call", "remove_everything") for node in pair.nodes.values()]
+        after = left_behind(pair)
+        daemons = [node.machine("processes") for node in pair.nodes.values()]
+    finally:
+        pair.converge()
+        add_pods(pair, "red", "green")
+
+    assert [outcome.failures for outcome in outcomes] == [()] * len(pair.nodes)
+    assert after == dict.fromkeys(pair.nodes, ("256-0.key",))
+    assert not [names for names in daemons if "wireguard-go" in names]
+
+
+def end_pods(net, *slices):
+    """Take the pods of these slices away."""
+    for node in net.nodes.values():
+        for name in slices:
+            node.machine.run(f"ip netns del {name}-{node.name}")
+        node.pods = [p for p in node.pods if p.slice not in slices]
+
+
+def add_pods(net, *slices):
+    """Give each node a pod of each of these slices."""
+    for name in slices:
+        for node in net.nodes:
+            net.add_pod(f"{name}-{node}", node, name)
+    net.converge()
 
 
 def left_behind(net):

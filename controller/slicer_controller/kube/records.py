@@ -37,7 +37,7 @@ NOW = frozenset(
     {"slice", "cluster", "block", "membership", "export", "drain", "rotation", "nodeblock", "gateway", "grant"}
 )
 SOON = frozenset({"node", "attachment", "endpoints", "lost", "demand", "wish", "yield", "resolvers"})
-NEVER = frozenset({"path", "tunnel", "ping", "pingresult", "source"})
+NEVER = frozenset({"path", "tunnel", "silence", "ping", "pingresult", "source"})
 """`source` marks whose whole report is in memory: after a restart every source sends its whole report again.
 
 A kind that is in none of the three is the store's users' own (tokens, reservations): kept now.

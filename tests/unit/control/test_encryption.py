@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from slicer.model.clusters import Cluster, Node, TunnelEndpoint
+from slicer.model.clusters import Cluster, ClusterBlocks, MeshSilence, Node, TunnelEndpoint
 from slicer.model.documents import Document, key_of
 from slicer.model.errors import ConflictError
 from slicer.model.slices import Encryption, Slice, SliceState
@@ -36,7 +36,7 @@ def node(cluster: str, name: str, *, wireguard: str = "kernel", key: bool = True
     )
 
 
-def encrypted(*nodes: Node, **changes: Any) -> Any:
+def encrypted(*nodes: Node | MeshSilence, **changes: Any) -> Any:
     """The condition of a slice over a and b; None if it says nothing of encryption."""
     values: list[Document] = [Cluster(name="a"), Cluster(name="b"), *nodes]
     status = slice_status(state(**changes), {key_of(value): value for value in values})
@@ -51,11 +51,42 @@ def test_all_nodes_in_the_mesh_is_encrypted() -> None:
 
 
 def test_nodes_outside_the_mesh_are_named() -> None:
-    """False names each with what it lacks, by cluster and name; so does Ready, when nothing else is worse."""
+    """False names each with what it lacks, by cluster and name."""
     told = encrypted(node("b", "n2", wireguard=""), node("b", "n1"), node("a", "n2", key=False), node("a", "n1"))
 
     assert (told.status, told.reason) == (False, "NoMesh")
     assert told.message == "node a/n2 has told no key for the mesh between nodes; node b/n2 has no WireGuard"
+
+
+def test_nodes_that_do_not_answer_are_named() -> None:
+    """Each once, with how many miss it; what a cluster outside the slice says is left out."""
+    told = encrypted(
+        node("a", "n1"),
+        *(MeshSilence(cluster="a", node=f"n{number}", silent=("n1", "n7")[: number - 1]) for number in (4, 3, 2)),
+        MeshSilence(cluster="c", node="n1", silent=("n2",)),
+    )
+
+    assert (told.status, told.reason) == (False, "MeshSilent")
+    assert told.message == "node a/n1 does not answer n2 and 2 more; node a/n7 does not answer n3 and 1 more"
+
+
+def test_what_is_missing_comes_before_what_is_silent() -> None:
+    """A node without a key cannot answer."""
+    told = encrypted(node("a", "n1", key=False), node("a", "n2"), MeshSilence(cluster="a", node="n2", silent=("n3",)))
+
+    assert (told.reason, "n3" in told.message) == ("NoMesh", False)
+
+
+def test_it_says_nothing_of_ready() -> None:
+    """A node that is down makes no slice unready: the message of Ready is another's."""
+    values: list[Document] = [Cluster(name="a"), node("a", "n1"), node("a", "n2", key=False)]
+    block = ClusterBlocks(slice="red", cluster="a", blocks=(ipaddress.ip_network("10.1.0.0/20"),))
+    status = slice_status(state(), {key_of(value): value for value in (*values, block)})
+
+    assert {one.type: one.status for one in status.conditions if one.type in {"Ready", "Encrypted"}} == {
+        "Ready": True,
+        "Encrypted": False,
+    }
 
 
 def test_many_are_not_all_named() -> None:

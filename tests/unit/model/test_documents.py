@@ -26,6 +26,7 @@ from slicer.model.clusters import (
     ClusterBlocks,
     Drain,
     Gateway,
+    MeshSilence,
     Node,
     NodeBlocks,
     Resolvers,
@@ -68,6 +69,7 @@ EXAMPLES = {
         cluster="a", node="n1", tunnel_set=0, index=1, remote_cluster="b", remote_node="n9"
     ),
     "lost/a/n1/0/b": LostCluster(cluster="a", node="n1", tunnel_set=0, remote_cluster="b"),
+    "silence/a/n1": MeshSilence(cluster="a", node="n1", silent=("n2",)),
     "demand/red/a/-/4": AddressDemand(slice="red", cluster="a", version=4, blocks_held=1),
     "wish/red/a/-/ns/x": AddressWish(slice="red", cluster="a", namespace="ns", pod="x", addresses=()),
     "grant/red/a/ns/x": AddressGrant(slice="red", cluster="a", namespace="ns", pod="x", addresses=()),
