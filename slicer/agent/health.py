@@ -335,7 +335,7 @@ class HealthProber:
             silent = number in self._plan.asked and now - self._asked_at[number] >= self._pace.silence_s
             known = self._said(number).lost
             deaf = silent or now - self._late_at < GONE_S
-            gone = lost(self._plan, self._lines, number, now, known=known if deaf else None)
+            gone = lost(self._plan, self._lines, number, now, pace=self._pace, known=known if deaf else None)
             said = _Announcement(heard_inside=not silent, reached=found, lost=gone)
             if said != self._announced.get(number):
                 self._news |= gone != known

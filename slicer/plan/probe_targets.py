@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import TypeVar
 
 from slicer.model.clusters import Gateway
@@ -22,11 +23,11 @@ from slicer.plan.dataplane_topology import (
     tunnel_ns,
 )
 from slicer.plan.dataplane_tunnel import own_probe_address, probe_address, tunnel_sets
-from slicer.plan.probing import Ends, Line, choose, digest
+from slicer.plan.probing import Ends, Line, Pace, choose, digest
 
 GONE_S = 1.0
-"""So long all tunnels to a cluster are down before it counts as gone: an error ends what would else have been tried
-again, and the only gateway's restarted wireguard-go is back by then."""
+"""So long all tunnels to a cluster are down and silent before it counts as gone: an error ends what would else have
+been tried again, and the only gateway's restarted wireguard-go is back by then."""
 NOTHING: frozenset[bytes] = frozenset()
 
 
@@ -185,10 +186,15 @@ def _is_gone(near: Collection[Line], cluster: bytes, said_here: frozenset[bytes]
     return all(said) and (bool(said) if said_here is None else cluster in said_here)
 
 
-def _are_lost(tunnels: Collection[Line], now: float) -> bool:
-    """A tunnel that never passed a probe says nothing: perhaps this kernel has no way to probe it."""
+def _are_lost(tunnels: Collection[Line], now: float, pace: Pace) -> bool:
+    """A tunnel that never passed a probe says nothing: perhaps this kernel has no way to probe it.
+
+    One that loses many probes is down, but while some pass, packets do, too: only silence is a loss.
+    """
+    probes = max(pace.losses, ceil(GONE_S / pace.interval_s))
     down = all(not line.up and (not line.downs or now - line.downs[-1] >= GONE_S) for line in tunnels)
-    return down and any(line.answered_ever or line.lived for line in tunnels)
+    silent = down and all(line.is_silent(pace, probes) for line in tunnels)
+    return silent and any(line.answered_ever or line.lived for line in tunnels)
 
 
 def lost(
@@ -197,6 +203,7 @@ def lost(
     tunnel_set: int,
     now: float,
     *,
+    pace: Pace,
     known: frozenset[bytes] | None = None,
 ) -> frozenset[bytes]:
     """The digests of the clusters that this gateway says are gone.
@@ -205,7 +212,8 @@ def lost(
     or gets no processor time. It cannot tell whether the others are silent or itself is deaf; sending on does no harm.
     """
     clusters = [cluster for number, cluster in plan.remotes if number == tunnel_set]
-    found = frozenset(digest(c) for c in clusters if _are_lost(_far(plan, lines, (tunnel_set, c)).values(), now))
+    lost_ones = (c for c in clusters if _are_lost(_far(plan, lines, (tunnel_set, c)).values(), now, pace))
+    found = frozenset(digest(cluster) for cluster in lost_ones)
     return found if known is None else found & known
 
 

@@ -199,6 +199,10 @@ class Line:
         """Probes that may still be answered, by the shortest round trip of late: the others tell of busy machines."""
         return int(min(self.rtts_s[-_OF_LATE:], default=0.0) / pace.interval_s)
 
+    def is_silent(self, pace: Pace, probes: int) -> bool:
+        """Whether none of the last so many probes was answered, but for those that may still be under way."""
+        return not self.fates >> self.under_way(pace) & ((1 << probes) - 1)
+
     def sending(self, pace: Pace, now: float, late_s: float = 0.0) -> Line:
         """Another probe is about to go out, `late_s` later than it should: the moment to judge the earlier ones.
 

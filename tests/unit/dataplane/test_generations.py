@@ -297,10 +297,10 @@ def test_a_restarted_agent_still_knows_that_a_cluster_is_gone(make, node):
     assert well.health.gone == frozenset()
     assert health == replace(well.health, gone=gone)
     assert plan_node(view, replace(local, health=health)) == left_behind
-    said = lost(plan, lines, 0, now=0)
+    said = lost(plan, lines, 0, now=0, pace=Pace())
     assert said == ({digest("b")} if node == "a-n1" else frozenset())
     assert judge(plan, lines, health, {0: said}).gone == gone
     answer = Message(kind=Kind.REPLY, reached=frozenset({digest("b")}))
     for _ in range(Pace().good):
         lines = {target: line.heard(Pace(), answer, 0.01) for target, line in lines.items()}
-    assert judge(plan, lines, health, {0: lost(plan, lines, 0, now=0)}).gone == frozenset()
+    assert judge(plan, lines, health, {0: lost(plan, lines, 0, now=0, pace=Pace())}).gone == frozenset()

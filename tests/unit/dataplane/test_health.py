@@ -25,7 +25,7 @@ from slicer.plan.probe_targets import (
     reached,
     told_of,
 )
-from slicer.plan.probing import PROBE_PREFIX, Line, digest
+from slicer.plan.probing import PROBE_PREFIX, Line, Pace, digest
 
 
 @pytest.fixture
@@ -320,10 +320,38 @@ def test_a_gateway_loses_a_cluster_when_all_tunnels_that_ever_worked_are_down_fo
     never = Line(up=False, downs=(10.0,))
 
     def said(now, *lines):
-        return lost(plan, dict(zip(far, lines, strict=True)), 0, now)
+        return lost(plan, dict(zip(far, lines, strict=True)), 0, now, pace=Pace())
 
     assert said(11.0, down, down) == said(11.0, down, never) == {digest("b")}
     assert said(10.1, down, down) == said(11.0, down, well) == said(11.0, never, never) == frozenset()
+
+
+def test_a_cluster_is_not_lost_while_a_probe_now_and_then_is_answered(view, make):
+    """A way that loses much still carries something: only ten probes without an answer on every tunnel are a loss."""
+    plan = plan_probes(view, make.local("a-n1", (0, 0), (0, 1)))
+    far = plan.targets[1:]
+
+    def said(*fates):
+        lines = [Line(up=False, rtts_s=(0.001,), downs=(10.0,), fates=bits) for bits in fates]
+        return lost(plan, dict(zip(far, lines, strict=True)), 0, 12.0, pace=Pace())
+
+    assert said(0, 1 << 10) == said(1 << 10, 1 << 11) == {digest("b")}
+    assert said(0, 1 << 9) == said(1, 1) == frozenset()
+
+
+@pytest.mark.parametrize(("interval_s", "losses", "probes"), [(0.1, 3, 10), (0.05, 2, 20), (1.0, 3, 3), (0.1, 20, 20)])
+def test_so_many_probes_are_silence_as_fit_into_the_time_after_which_a_cluster_is_gone(
+    view, make, interval_s, losses, probes
+):
+    """But not fewer than make a tunnel go down; those that may still be under way do not count."""
+    plan, pace = plan_probes(view, make.local("a-n1", (0, 0))), Pace(interval_s=interval_s, losses=losses)
+
+    def said(fates, rtt_s=0.001):
+        line = Line(up=False, rtts_s=(rtt_s,), downs=(10.0,), fates=fates)
+        return lost(plan, {plan.targets[-1]: line}, 0, 12.0, pace=pace)
+
+    assert (said(1 << probes), said(1 << probes - 1)) == ({digest("b")}, frozenset())
+    assert said(1 << probes, rtt_s=interval_s * 1.5) == frozenset()
 
 
 def test_a_deaf_gateway_loses_no_cluster_and_forgets_none(view, make):
@@ -333,7 +361,7 @@ def test_a_deaf_gateway_loses_no_cluster_and_forgets_none(view, make):
     down, well = Line(up=False, rtts_s=(0.001,), downs=(10.0,)), Line(up=True, rtts_s=(0.001,))
 
     def said(known, line):
-        return lost(plan, dict.fromkeys(far, line), 0, 20.0, known=known)
+        return lost(plan, dict.fromkeys(far, line), 0, 20.0, pace=Pace(), known=known)
 
     assert [said(frozenset(), down), said(b, down), said(b, well)] == [frozenset(), b, frozenset()]
 
