@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from slicer.agent import log
+from slicer.agent.sizing import Sizes
 from slicer.kernel.dataplane import DataPlane, Outcome
 from slicer.kernel.polling import readable
 from slicer.kernel.probe_sockets import LinkEvents, ProbeSocket, Sockets
@@ -45,7 +46,7 @@ from slicer.plan.probe_targets import (
     reached,
     told_of,
 )
-from slicer.plan.probing import Kind, Line, Message, Pace, decode, digest, encode, statistics
+from slicer.plan.probing import SIZED, Kind, Line, Message, Pace, decode, digest, encode, encode_sized, statistics
 
 FOLLOW_S = 1.0
 """How often missing sockets are tried again."""
@@ -94,6 +95,7 @@ class HealthProber:
         self._plan = ProbePlan()
         self._by_address: dict[tuple[Spot, Address], Target] = {}
         self._lines: dict[Target, Line] = {}
+        self._sizes = Sizes(self._pace)
         self._due: dict[Target, float] = {}
         self._gone: dict[Target, float] = {}
         """Tunnels whose device went away, and when: down until a reconcile has read them back."""
@@ -116,15 +118,11 @@ class HealthProber:
 
     def told(self, tunnels: Iterable[TunnelHealth]) -> tuple[TunnelHealth, ...]:
         """The tunnels with what the probes say of them."""
-        lines = {
-            (target.spot.tunnel_set, target.cluster, target.index, target.generation): line
-            for target, line in self._lines.copy().items()
-            if isinstance(target, TunnelTarget)
-        }
-        return tuple(
-            self._with_line(one, lines.get((one.tunnel_set, one.remote_cluster, one.index, one.generation)))
-            for one in tunnels
-        )
+        known = self._lines.copy().items()
+        lines = {_key(target): line for target, line in known if isinstance(target, TunnelTarget)}
+        sizes = {_key(target): size for target, size in self._sizes.found().items()}
+        keys = [(one, (one.tunnel_set, one.remote_cluster, one.index, one.generation)) for one in tunnels]
+        return tuple(replace(self._with_line(one, lines.get(key)), path_mtu=sizes.get(key)) for one, key in keys)
 
     def _with_line(self, tunnel: TunnelHealth, line: Line | None) -> TunnelHealth:
         if line is None:
@@ -168,6 +166,7 @@ class HealthProber:
         now = time.monotonic()
         for target in [target for target, due in self._due.items() if due <= now]:
             self._probe(target, now)
+        self._news |= self._sizes.step(self._lines, self._ask_size, now)
         self._act()
 
     def close(self) -> None:
@@ -200,6 +199,7 @@ class HealthProber:
         new = {target: assumed(target, plan, self.health) if first else Line(up=False) for target in plan.targets}
         self._lines = {target: self._lines.get(target, new[target]) for target in plan.targets}
         self._due = {target: self._due.get(target, now) for target in plan.targets}
+        self._sizes.follow(plan.targets, plan.tunnel_mtu, now)
         self._gone = {target: at for target, at in self._gone.items() if target in self._lines}
         for number in plan.asked:
             self._asked_at.setdefault(number, now)
@@ -231,7 +231,10 @@ class HealthProber:
                 self._learn(target, message)
 
     def _learn(self, target: Target, message: Message) -> None:
-        if message.kind is Kind.REPLY:
+        if message.kind is Kind.REPLY and message.sequence & SIZED:
+            if isinstance(target, TunnelTarget):
+                self._news |= self._sizes.heard(target, message.sequence, time.monotonic())
+        elif message.kind is Kind.REPLY:
             rtt_s = (time.monotonic_ns() - message.sent_ns) / 1e9
             if 0 <= rtt_s < RTT_MAX_S:
                 self._note(target, self._lines[target].heard(self._pace, message, rtt_s))
@@ -286,7 +289,13 @@ class HealthProber:
         self._note(target, line)
         self._due[target] = now + self._pace.interval_s * (0.9 + secrets.randbelow(201) / 1000)
         probe = self._message(target.spot.tunnel_set, Kind.PROBE)
-        self._send(target, replace(probe, sequence=line.sent & 0xFFFFFFFF, sent_ns=time.monotonic_ns()))
+        self._send(target, replace(probe, sequence=line.sent % SIZED, sent_ns=time.monotonic_ns()))
+
+    def _ask_size(self, target: TunnelTarget, size: int) -> None:
+        sending = self._sockets.at(target.spot)
+        if sending is not None:
+            probe = self._message(target.spot.tunnel_set, Kind.PROBE)
+            sending.send(encode_sized(probe, size), target.address)
 
     def _send(self, target: Target, message: Message) -> None:
         sending = self._sockets.at(target.spot)
@@ -320,7 +329,8 @@ class HealthProber:
 
     def _switch(self) -> None:
         lost_here = {number: said.lost for number, said in self._announced.items()}
-        health = judge(self._plan, self._lines, self.health, lost_here) if self._acting else self.health
+        sizes = self._sizes.found()
+        health = judge(self._plan, self._lines, self.health, lost_here, sizes) if self._acting else self.health
         if health != self.health and self._now is not None:
             before, self.health = self.health, health
             local = replace(self._now.local, attachments=())
@@ -354,6 +364,11 @@ class HealthProber:
                 sending.send(data, address)
 
 
+def _key(target: TunnelTarget) -> tuple[int, str, int, int]:
+    """As the reports name a tunnel."""
+    return (target.spot.tunnel_set, target.cluster, target.index, target.generation)
+
+
 def _verdict(line: Line) -> tuple[object, ...]:
     """What a judgement depends on."""
     return (line.up, line.proved, line.answered_ever, line.heard_inside, line.reached, line.lost)
@@ -368,4 +383,5 @@ def _in_words(health: Health) -> dict[str, list[str]]:
         ],
         "cut_off": [f"from {c} (set {s})" for s, c in sorted(health.cut_off)],
         "gone": [f"{c} (set {s})" for s, c in sorted(health.gone)],
+        "path_mtus": [f"{size} towards {c} (set {s})" for s, c, size in sorted(health.path_mtus)],
     }

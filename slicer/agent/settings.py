@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slicer.client.joining import ServiceJoin, add_join_arguments, parse_join
+from slicer.kernel.underlay import mtu_of
 from slicer.model.names import Address, check_range, check_subdomain, check_zone, parse_address
 from slicer.plan.dataplane_topology import DEFAULT_UNDERLAY_MTU
 from slicer.plan.probing import Pace
 
 STATE = Path("/var/lib/slicer")
 RUN = Path("/run/slicer")
+MTU_UNTOLD = DEFAULT_UNDERLAY_MTU
+"""bytes: a larger underlay is used only where somebody says so, since other clusters may lie beyond a smaller one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +58,18 @@ class Settings:
 
 def parse_settings(given: argparse.Namespace) -> Settings:
     """The settings in a parsed command line; InvalidError names what is wrong."""
+    addresses = tuple(parse_address("--address", text) for texts in given.address for text in texts.split(","))
     return Settings(
         state=given.state,
         run=given.run,
         node=given.node,
-        addresses=tuple(parse_address("--address", text) for texts in given.address for text in texts.split(",")),
+        addresses=addresses,
         outside_addresses=tuple(parse_address("--outside-address", text) for text in given.outside_address),
         join_token_file=given.join_token_file,
         service_join=parse_join(given),
         wireguard=given.wireguard,
         port_base=given.port_base,
-        underlay_mtu=given.underlay_mtu,
+        underlay_mtu=given.underlay_mtu or min(mtu_of(addresses[0]) or MTU_UNTOLD, MTU_UNTOLD),
         uplink_bps=given.uplink_bps,
         gateway=not given.no_gateway,
         prefer_gateway=given.prefer_gateway,
@@ -93,8 +97,7 @@ def parser() -> argparse.ArgumentParser:
     add_join_arguments(top)
     top.add_argument("--wireguard", choices=("auto", "kernel", "wireguard-go"), default="auto")
     top.add_argument("--port-base", type=int, default=51820, help="first UDP port of the tunnels (default %(default)s)")
-    top.add_argument("--underlay-mtu", type=int, default=DEFAULT_UNDERLAY_MTU, help="bytes (default %(default)s)")
-    top.add_argument("--uplink-bps", type=int, help="what all slices together may send to other clusters, bit/s")
+    _add_underlay(top)
     _add_role(top)
     top.add_argument(
         "--cri-socket",
@@ -117,6 +120,16 @@ def parser() -> argparse.ArgumentParser:
     cleanup = commands.add_parser("cleanup", help="remove everything of ours from the kernel and end all attachments")
     cleanup.add_argument("--purge", action="store_true", help="also forget identity, keys and view")
     return top
+
+
+def _add_underlay(top: argparse.ArgumentParser) -> None:
+    """What the network below carries."""
+    top.add_argument(
+        "--underlay-mtu",
+        type=int,
+        help=f"bytes (default: that of the interface with the first address, {MTU_UNTOLD} at most)",
+    )
+    top.add_argument("--uplink-bps", type=int, help="what all slices together may send to other clusters, bit/s")
 
 
 def _add_role(top: argparse.ArgumentParser) -> None:

@@ -158,8 +158,9 @@ TUNNELS = Kind(
         ("SET", col.spec("tunnel_set")),
         ("INDEX", col.spec("index")),
         ("GENERATION", col.spec("generation")),
+        ("MTU", col.spec("path_mtu")),
         ("ENDPOINT", col.spec("endpoint")),
-        wide=6,
+        wide=7,
     ),
 )
 MEMBERS = Kind(

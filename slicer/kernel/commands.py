@@ -102,9 +102,15 @@ def run_netns(change: Change) -> Errors:
 
 def run_host(*arguments: str) -> None:
     """Run one command in the agent's own namespace; OSError with its words if it fails."""
+    ask_host(*arguments)
+
+
+def ask_host(*arguments: str) -> str:
+    """What one command in the agent's own namespace prints; OSError with its words if it fails."""
     done = _run(list(arguments), "", "")
     if done.returncode:
         raise OSError(f"{' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def find_leaf() -> str:

@@ -178,7 +178,8 @@ class NamespaceReader:
                 if payload[7] == _UNREACHABLE:
                     yield Route(ns=self.ns, dst=dst)
                 elif 30 in found:
-                    yield Route(ns=self.ns, dst=dst, nexthop=u32(found[30]))
+                    mtu = attributes(found[8]).get(2) if 8 in found else None
+                    yield Route(ns=self.ns, dst=dst, nexthop=u32(found[30]), mtu=u32(mtu) if mtu else 0)
                 elif 4 in found and u32(found[4]) in devices:
                     via = _address(found[5]) if 5 in found else None
                     yield Route(ns=self.ns, dst=dst, dev=devices[u32(found[4])].name, via=via)

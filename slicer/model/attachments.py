@@ -133,6 +133,8 @@ class TunnelHealth:
     """Mean difference between round trips that follow each other."""
     loss_percent: int | None = None
     """Of the last hundred probes; None before there were any."""
+    path_mtu: int | None = None
+    """Bytes of the largest packet of a pod that gets through, this way; None while unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from slicer.model.documents import Documents
 from slicer.plan.dataplane_slice import Hop, gateway_hops, spread
-from slicer.plan.dataplane_topology import Health, LocalState, Topology, topology_of, tunnel_ns
-from slicer.plan.dataplane_tunnel import tunnel_sets
+from slicer.plan.dataplane_topology import Health, LocalState, Topology, topology_of, tunnel_mtu, tunnel_ns
+from slicer.plan.dataplane_tunnel import remote_blocks, tunnel_sets
 from slicer.plan.dataplane_values import NodePlan
 
 K = TypeVar("K", bound=Hashable)
@@ -30,6 +30,7 @@ def assumed_health(view: Documents, local: LocalState, there: NodePlan) -> Healt
         judged_tunnels=frozenset(key for key, _ in tunnels),
         cut_off=frozenset(_turned(topology, there)),
         gone=frozenset(_ended(topology, there)),
+        path_mtus=frozenset(_narrow(topology, local, there)),
     )
 
 
@@ -78,6 +79,17 @@ def _turned(topology: Topology, there: NodePlan) -> Iterator[tuple[int, str]]:
         for remote in here.remotes if here.slot is not None else ():
             if any((here.ns, block) in by_group for block in remote.blocks):
                 yield here.tunnel_set, remote.cluster
+
+
+def _narrow(topology: Topology, local: LocalState, there: NodePlan) -> Iterator[tuple[int, str, int]]:
+    """Clusters to which packets of the devices' size were too large."""
+    mtus = {(route.ns, route.dst): route.mtu for route in there.routes if route.mtu}
+    for of_set in tunnel_sets(topology, local):
+        for cluster in of_set.ends:
+            routes = [(tunnel_ns(of_set.number), block) for block in remote_blocks(of_set.slices, cluster)]
+            found = min((mtus[route] for route in routes if route in mtus), default=0)
+            if 0 < found < tunnel_mtu(local.underlay_mtu):
+                yield of_set.number, cluster, found
 
 
 def _ended(topology: Topology, there: NodePlan) -> Iterator[tuple[int, str]]:

@@ -292,7 +292,10 @@ def _(item: Route, _observed: Item | None) -> list[Line]:
         way = f"nhid {item.nexthop}"
     else:
         way = f"via {item.via} dev {item.dev} onlink" if item.via else f"dev {item.dev}"
-    return [(item.ns, _ip(item.dst.version), f"route replace {item.dst} {way} proto {ROUTE_PROTOCOL}")]
+    # Linux forwards IPv6 by the device's MTU unless that of the route is locked.
+    lock = " lock" if item.dst.version == 6 else ""
+    mtu = f" mtu{lock} {item.mtu}" if item.mtu else ""
+    return [(item.ns, _ip(item.dst.version), f"route replace {item.dst} {way}{mtu} proto {ROUTE_PROTOCOL}")]
 
 
 @_delete.register

@@ -89,6 +89,12 @@ class Health:
     """(tunnel set, remote cluster) that none of this gateway's own tunnels reaches, and another gateway does."""
     gone: frozenset[tuple[int, str]] = frozenset()
     """(tunnel set, remote cluster) that no gateway of this cluster reaches any more: senders are told at once."""
+    path_mtus: frozenset[tuple[int, str, int]] = frozenset()
+    """(tunnel set, remote cluster, bytes) where one of this gateway's own tunnels carries less than its device."""
+
+    def path_mtu(self, tunnel_set: int, cluster: str, mtu: int) -> int:
+        """The largest packet that may be sent there where devices take `mtu` bytes."""
+        return min((size for s, c, size in self.path_mtus if (s, c) == (tunnel_set, cluster)), default=mtu)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -173,7 +173,7 @@ def _tunnel_ends(
     """
     slot = slices[0].slot
     for gateway in topology.remote_gateways:
-        blocks = _blocks(slices, gateway.cluster)
+        blocks = remote_blocks(slices, gateway.cluster)
         if (gateway.tunnel_set, gateway.slot) != (tunnel.tunnel_set, tunnel.index) or not blocks:
             continue
         far = next((end for end in gateway.tunnels if (end.index, end.generation) == (slot, tunnel.generation)), None)
@@ -206,7 +206,7 @@ def _reachable(gateway: Gateway, local: LocalState) -> Address | None:
     return next((address for address in gateway.addresses if address.version in local.families), None)
 
 
-def _blocks(slices: Sequence[SliceHere], cluster: str) -> tuple[Prefix, ...]:
+def remote_blocks(slices: Sequence[SliceHere], cluster: str) -> tuple[Prefix, ...]:
     """All that `cluster` holds in these slices, sorted."""
     found = {
         block for here in slices for remote in here.remotes if remote.cluster == cluster for block in remote.blocks
@@ -221,15 +221,16 @@ def _by_family(block: Prefix) -> tuple[int, int, int]:
 def _remote_routes(
     ns: str, cluster: str, ends: Sequence[TunnelEnd], slices: Sequence[SliceHere], local: LocalState
 ) -> Iterator[Item]:
-    blocks = _blocks(slices, cluster)
+    blocks = remote_blocks(slices, cluster)
     members = [end.hop for end in ends]
     used = [end.hop for end in used_ends(cluster, ends, slices[0], local)]
+    mtu = local.health.path_mtu(slices[0].tunnel_set, cluster, tunnel_mtu(local.underlay_mtu))
     for version in (4, 6):
         wanted = [block for block in blocks if block.version == version]
         if wanted:
             found = spread(ns, cluster, version, members, used)
             yield from found.items()
-            yield from (Route(ns=ns, dst=block, nexthop=found.group.id) for block in wanted)
+            yield from (Route(ns=ns, dst=block, nexthop=found.group.id, mtu=mtu) for block in wanted)
 
 
 def used_ends(cluster: str, ends: Sequence[TunnelEnd], here: SliceHere, local: LocalState) -> list[TunnelEnd]:
@@ -288,6 +289,7 @@ def _filter_text(slices: Sequence[SliceHere], own: Prefix) -> str:
             "  chain forward {",
             "    type filter hook forward priority filter; policy drop;",
             *(f"    ip6 {end} {PROBE_PREFIX} counter name foreign drop" for end in ("saddr", "daddr")),
+            "    tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu",
             *(f'    oifname "w*" iifname . {way} counter accept' for way in ways.values()),
             *(f'    iifname "w*" oifname . {way} counter accept' for way in ways.values()),
             "    counter name foreign",

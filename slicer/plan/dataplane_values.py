@@ -190,6 +190,8 @@ class Route:
     dev: str = ""
     via: Address | None = None
     nexthop: int = 0
+    mtu: int = 0
+    """bytes; 0 leaves it to the device. IPv4 routes of one nexthop share it unless each of them says one."""
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -20,6 +20,7 @@ from slicer.plan.dataplane_topology import (
     Topology,
     topology_of,
     tunnel_device,
+    tunnel_mtu,
     tunnel_ns,
 )
 from slicer.plan.dataplane_tunnel import own_probe_address, probe_address, tunnel_sets
@@ -83,6 +84,8 @@ class ProbePlan:
     cluster: str = ""
     slots: tuple[tuple[int, int], ...] = ()
     """(tunnel set, slot) of this node, where it is a gateway."""
+    tunnel_mtu: int = 0
+    """bytes: of the tunnels' devices."""
 
 
 def plan_probes(view: Documents, local: LocalState) -> ProbePlan:
@@ -102,6 +105,7 @@ def plan_probes(view: Documents, local: LocalState) -> ProbePlan:
         asked=frozenset(here.tunnel_set for here in topology.slices if here.slot is not None and _asks(here)),
         cluster=local.cluster,
         slots=tuple(sorted({(here.tunnel_set, here.slot) for here in topology.slices if here.slot is not None})),
+        tunnel_mtu=tunnel_mtu(local.underlay_mtu),
     )
 
 
@@ -147,14 +151,19 @@ def judge(
     lines: Mapping[Target, Line],
     before: Health,
     lost_here: Mapping[int, frozenset[bytes]] | None = None,
+    sizes: Mapping[TunnelTarget, int] | None = None,
 ) -> Health:
-    """What the data plane is to avoid now; `before` is what it avoided so far, `lost_here` what `lost` says by set."""
+    """What the data plane is to avoid now; `before` is what it avoided so far, `lost_here` what `lost` says by set.
+
+    `sizes`: the largest packet of each tunnel, where that is known.
+    """
     gateways: set[tuple[int, str, str]] = set()
     tunnels: set[tuple[int, str, int, int]] = set()
     judged: set[tuple[int, str, str]] = set()
     known: set[tuple[int, str, int, int]] = set()
     cut_off: set[tuple[int, str]] = set()
     gone: set[tuple[int, str]] = set()
+    path_mtus: set[tuple[int, str, int]] = set()
     for pair in plan.remotes:
         number, cluster = pair
         near = {t.node: lines[t] for t in plan.targets if isinstance(t, GatewayTarget) and t.spot.tunnel_set == number}
@@ -166,6 +175,7 @@ def judge(
         tunnels |= {(*pair, *device) for device in choose(far, _through(far), _up(far), passed)}
         judged |= {(*pair, node) for node in near}
         known |= {(*pair, *device) for device in far}
+        path_mtus |= _path_mtus(plan, pair, tunnels, sizes or {}, before)
         if far and not _through(far) and reaching:
             cut_off.add(pair)
         if _is_gone(near.values(), digest(cluster), (lost_here or {}).get(number, NOTHING) if far else None):
@@ -177,7 +187,29 @@ def judge(
         judged_tunnels=frozenset(known),
         cut_off=frozenset(cut_off),
         gone=frozenset(gone),
+        path_mtus=frozenset(path_mtus),
     )
+
+
+def _path_mtus(
+    plan: ProbePlan,
+    pair: tuple[int, str],
+    avoided: Collection[tuple[int, str, int, int]],
+    sizes: Mapping[TunnelTarget, int],
+    before: Health,
+) -> set[tuple[int, str, int]]:
+    """The least of the tunnels in use: a group has one route. What nothing is known of stays as it was."""
+    used = [
+        target
+        for target in plan.targets
+        if isinstance(target, TunnelTarget)
+        and (target.spot.tunnel_set, target.cluster) == pair
+        and (*pair, target.index, target.generation) not in avoided
+    ]
+    known = [sizes[target] for target in used if target in sizes]
+    if not known:
+        return {found for found in before.path_mtus if found[:2] == pair} if used else set()
+    return {(*pair, min(known))} if min(known) < plan.tunnel_mtu else set()
 
 
 def _is_gone(near: Collection[Line], cluster: bytes, said_here: frozenset[bytes] | None) -> bool:

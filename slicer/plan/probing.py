@@ -28,6 +28,8 @@ PROBE_PREFIX = ipaddress.IPv6Network("fd73:6c69:6365::/48")
 """Addresses inside tunnels; no slice may overlap it. A unique local prefix (RFC 4193) with "slice" as its global id."""
 PROBE_PORT = 8383
 """UDP, only in our own namespaces."""
+SIZED = 1 << 31
+"""In a probe's sequence number: it asks for a size, which is the rest of the number (`slicer.plan.path_mtu`)."""
 DAMPING_S = 60.0
 """A target that went down repeatedly in this time needs twice as many answers each time before it counts as up."""
 _DOUBLINGS = 3
@@ -113,6 +115,8 @@ _HEAD = struct.Struct("!2sBBBBBBIQ")
 _INSIDE = 1
 _DIGEST = 4
 _ENDS = struct.Struct("!4sH4sHI")
+HEADERS = 48
+"""Bytes: IPv6 and UDP, as probes travel inside tunnels."""
 CLUSTERS_MAX = 255
 BROKEN_MAX = 64
 """Tunnels in one datagram: 1024 bytes of it."""
@@ -134,6 +138,11 @@ def encode(message: Message) -> bytes:
     head = _HEAD.pack(_MAGIC, _VERSION, message.kind, flags, *counts, message.sequence, message.sent_ns)
     ends = (_ENDS.pack(one.near, one.near_slot, one.far, one.far_slot, one.generation) for one in message.broken)
     return b"".join((head, *sorted(message.reached), *sorted(message.lost), *ends))
+
+
+def encode_sized(message: Message, size: int) -> bytes:
+    """The datagram, made as long as it takes for a packet of `size` bytes inside the tunnel."""
+    return encode(replace(message, sequence=SIZED | size)).ljust(size - HEADERS, b"\0")
 
 
 def decode(data: bytes) -> Message | None:

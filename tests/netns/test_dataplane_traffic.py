@@ -178,14 +178,23 @@ def test_each_hop_tells_its_router_address(net, hops, router4, router6):
 
 
 def test_a_narrow_tunnel_tells_the_pod_its_mtu(net):
-    """A packet too big for the tunnel brings back the MTU, in both families; the next reconcile widens the tunnel."""
+    """A packet too big for a route brings back its MTU, in both families; the next reconcile widens all again."""
     one, two = pod(net, "red-a-n2"), pod(net, "red-b-n2")
-    net.nodes["a-n1"].machine.run("ip link set w0.0 mtu 1300", "t-00")
+    gateway = net.nodes["a-n1"].machine
+    gateway.run("ip link set w0.0 mtu 1300", "t-00")
+    for version, mtu in ((4, "mtu 1300"), (6, "mtu lock 1300")):
+        for line in gateway.run(f"ip -{version} route show", "t-00").splitlines():
+            if "nhid" in line:
+                dst, _, group = line.split()[:3]
+                gateway.run(f"ip -{version} route replace {dst} nhid {group} {mtu} proto 83", "t-00")
 
     assert "mtu = 1300" in one.run(f"ping -n -c 1 -W 2 -M do -s 1350 {two.address(4)}", check=False)
     assert "mtu=1300" in one.run(f"ping -n -c 1 -W 2 -M do -s 1350 {two.address(6)}", check=False)
     net.converge()
-    assert net.nodes["a-n1"].outcome.changes == ("ip -n t-00 link set dev w0.0 mtu 1420",)
+    first, *routes = net.nodes["a-n1"].outcome.changes
+    assert first == "ip -n t-00 link set dev w0.0 mtu 1420"
+    assert routes
+    assert all(change.endswith("1420 proto 83") for change in routes)
     one.run("ip route flush cache; ip -6 route flush cache")
 
 
