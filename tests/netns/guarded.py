@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from node_process import WIREGUARD
 from testnet import Network
 
 N = TypeVar("N", bound="Guarded")
@@ -40,8 +41,8 @@ def running(network: N) -> Iterator[N]:
 class Guarded:
     """The network, with what the tests do to it."""
 
-    def __init__(self, **prober: Any) -> None:
-        self.net = Network(nodes_each=3, gateways=2)
+    def __init__(self, *, wireguard: str = WIREGUARD, **prober: Any) -> None:
+        self.net = Network(nodes_each=3, gateways=2, wireguard=wireguard)
         self.prober = prober
 
     def start(self) -> None:

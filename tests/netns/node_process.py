@@ -1,7 +1,7 @@
 """One node of a test network: a process with its own network, mount and PID namespaces that runs a real DataPlane.
 
-Started by `tests/netns/testnet.py` as `unshare --net --mount --pid … python node_process.py`; speaks pickled calls over
-its standard input and output. Ending it ends everything in it: its PID namespace dies with it.
+Started by `tests/netns/nursery.py`; speaks pickled calls over its standard input and output. Ending it ends everything
+in it: its PID namespace dies with it.
 """
 
 from __future__ import annotations
@@ -305,7 +305,3 @@ def main() -> None:
             result = (False, f"{type(error).__name__}: {error}")
         pickle.dump(result, answers)
         answers.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -33,15 +34,34 @@ GATEWAY_DRIFT = {
     "a rule that delivers here": ("t-00", "ip rule add pref 0 lookup local"),
     "a whole namespace": ("", "ip netns del t-00"),
     "the slice's namespace": ("", "ip netns del s-000001"),
+}
+DAEMON_DRIFT = {
     "the tunnel's process": ("", "kill -9 $(pidof wireguard-go)"),
     "the tunnel's socket": ("", "rm /var/run/wireguard/w0.0.sock"),
 }
+"""Only where wireguard-go does the work."""
 
 
 @pytest.fixture(scope="module")
 def small():
     """One node a cluster and slice red only, so that breaking things disturbs nobody else."""
-    network = Network(nodes_each=2)
+    with running_small() as network:
+        yield network
+
+
+@pytest.fixture(scope="module")
+def small_go(small):
+    """The same with wireguard-go, whatever the kernel can do."""
+    if small.back_end == "wireguard-go":
+        yield small
+        return
+    with running_small(wireguard="wireguard-go") as network:
+        yield network
+
+
+@contextmanager
+def running_small(**options):
+    network = Network(nodes_each=2, **options)
     try:
         network.start()
         network.add_slice("red", 1, "10.77.0.0/16", "fd77::/48")
@@ -53,7 +73,18 @@ def small():
 
 @pytest.fixture
 def pair(small):
-    """Pods on a gateway and on the other cluster's far node, made anew: a namespace that goes takes its pods along."""
+    """Pods on a gateway and on the other cluster's far node."""
+    yield from paired(small)
+
+
+@pytest.fixture
+def pair_go(small_go):
+    """The same with wireguard-go."""
+    yield from paired(small_go)
+
+
+def paired(small):
+    """Pods made anew for each test: a namespace that goes takes its pods along."""
     small.converge()
     pods = [small.add_pod(f"pod{next(_numbers)}", node, "red") for node in ("a-n1", "b-n2")]
     small.converge()
@@ -77,7 +108,16 @@ _numbers = _count()
 @pytest.mark.parametrize("what", [*GATEWAY_DRIFT])
 def test_what_was_broken_by_hand_comes_back(small, pair, what):
     """One reconcile repairs it, packets pass again, and the next reconcile finds nothing to do."""
-    ns, command = GATEWAY_DRIFT[what]
+    comes_back(small, pair, what, *GATEWAY_DRIFT[what])
+
+
+@pytest.mark.parametrize("what", [*DAEMON_DRIFT])
+def test_a_tunnel_without_its_daemon_is_made_anew(small_go, pair_go, what):
+    """A killed wireguard-go and one that cannot be spoken to are replaced."""
+    comes_back(small_go, pair_go, what, *DAEMON_DRIFT[what])
+
+
+def comes_back(small, pair, what, ns, command):
     one, two = pair
     assert one.ping(two.address(4), tries=20, wait=0.5)
     small.nodes["a-n1"].machine.run(command, ns)
@@ -114,9 +154,9 @@ def test_a_restarted_agent_changes_nothing(small, pair):
     assert pair[0].ping(pair[1].address(4))
 
 
-def test_keys_are_for_root_only_and_nowhere_else(small):
+def test_keys_are_for_root_only_and_nowhere_else(small_go):
     """Key files have mode 0600; no key is in an argument list, an environment or a log."""
-    machine = small.nodes["a-n1"].machine
+    machine = small_go.nodes["a-n1"].machine
     key = machine.run("cat /run/slicer-state/keys/0-0.key").strip()
     as_hex = machine.run(f"echo {key} | base64 -d | od -An -v -tx1 | tr -d ' \\n'").strip()
 
@@ -171,6 +211,12 @@ def test_a_pod_interface_that_is_gone_is_told_and_stops_nothing(small, pair):
     )
 
 
+def devices(node):
+    """WireGuard devices of the node's tunnel namespaces."""
+    words = node.machine.run("for ns in /run/netns/t-*; do ip -n ${ns##*/} -br link; done").split()
+    return sorted(word for word in words if word.startswith("w"))
+
+
 def test_removing_everything_leaves_nothing():
     """After remove_everything there is no namespace, device, process or socket of ours, on gateways and others."""
     network = Network()
@@ -181,7 +227,9 @@ def test_removing_everything_leaves_nothing():
         network.converge()
         network.add_pod("pod", "a-n1", "red")
         network.converge()
-        assert network.nodes["a-n1"].machine("processes").count("wireguard-go") == 2
+        daemons = 2 if network.back_end == "wireguard-go" else 0
+        assert network.nodes["a-n1"].machine("processes").count("wireguard-go") == daemons
+        assert devices(network.nodes["a-n1"]) == ["w0.0", "w1.0"]
         outcomes = [node.machine("call", "remove_everything") for node in network.nodes.values()]
 
         assert [outcome.failures for outcome in outcomes] == [()] * 4

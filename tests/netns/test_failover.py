@@ -20,6 +20,7 @@ MUTE = (
 )
 """Another table than ours, so that the reconcile leaves it alone: nothing enters the tunnels any more."""
 KILL = "kill -9 $(pidof wireguard-go)"
+UNMAKE = "ip link del w0.0; ip link del w0.1"
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +44,29 @@ def idle():
         yield network
 
 
+@pytest.fixture(scope="module")
+def guarded_go(guarded):
+    """The same with wireguard-go, whatever the kernel can do."""
+    if guarded.net.back_end == "wireguard-go":
+        yield guarded
+        return
+    with running(Guarded(wireguard="wireguard-go")) as network:
+        yield network
+
+
 @pytest.fixture
 def flows(guarded):
     """Twelve UDP flows from one to two, while the test runs; every group is full before and after."""
+    yield from flowing(guarded)
+
+
+@pytest.fixture
+def flows_go(guarded_go):
+    """The same with wireguard-go."""
+    yield from flowing(guarded_go)
+
+
+def flowing(guarded):
     guarded.settled()
     guarded.start_flows()
     yield guarded
@@ -64,20 +85,42 @@ def carried(guarded):
     return {node: guarded.forwarded(node) for node in ("a-n1", "a-n2")}
 
 
-def test_a_killed_wireguard_go_is_left_restarted_and_taken_back(flows):
+def test_a_killed_wireguard_go_is_left_restarted_and_taken_back(flows_go):
     """Flows go on by the other gateway; the daemons come back by themselves; all groups are full again."""
-    daemons = flows.net.nodes["a-n1"].machine.run("pidof wireguard-go").split()
-    flows.net.nodes["a-n1"].machine.run(KILL)
-    flows.all_go_on("flows after a killed process")
+    machine = flows_go.net.nodes["a-n1"].machine
+    daemons = machine.run("pidof wireguard-go").split()
+    machine.run(KILL)
+    flows_go.all_go_on("flows after a killed process")
+    flows_go.settled()
+
+    assert daemons
+    assert not set(daemons) & set(machine.run("pidof wireguard-go").split())
+    flows_go.all_go_on("flows after its return")
+
+
+def test_removed_tunnels_are_left_made_anew_and_taken_back(flows):
+    """The same for devices that somebody deletes: with kernel WireGuard there is no process that could die."""
+    machine = flows.net.nodes["a-n1"].machine
+    before = numbers(machine)
+    machine.run(UNMAKE, "t-00")
+    flows.all_go_on("flows after the devices went")
     flows.settled()
 
-    assert not set(daemons) & set(flows.net.nodes["a-n1"].machine.run("pidof wireguard-go").split())
-    flows.all_go_on("flows after its return")
+    assert len(before) == 2
+    assert len(numbers(machine)) == 2
+    assert not before & numbers(machine)
+    flows.all_go_on("flows after their return")
 
 
-def test_the_other_cluster_is_told_of_a_killed_wireguard_go(patient):
+def numbers(machine):
+    """Interface numbers of a gateway's WireGuard devices."""
+    lines = machine.run("ip -o link", "t-00").splitlines()
+    return {line.split(":")[0] for line in lines if line.split()[1].startswith("w")}
+
+
+def test_the_other_cluster_is_told_of_a_dead_tunnel(patient):
     """Word of one dead tunnel gets to its far end over the gateways beside it; of the others nobody thinks worse."""
-    patient.net.nodes["a-n1"].machine.run("kill -9 $(pgrep -f 'wireguard-go --foreground w0.1$')")
+    patient.net.nodes["a-n1"].machine.run("ip link del w0.1", "t-00")
     until(lambda: patient.downs("b-n2"), "its far end has heard of it")
     told = {node: downs for node in patient.net.nodes if (downs := patient.downs(node))}
     patient.settled()

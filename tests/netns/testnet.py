@@ -15,14 +15,16 @@ There is no controller: the views are written by `View`, which gives every clust
 from __future__ import annotations
 
 import ipaddress
+import os
 import pickle
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 from zlib import crc32
+
+from node_process import WIREGUARD
+from nursery import Nursery, wait_for_end
 
 from slicer.model.attachments import Attachment, AttachmentState
 from slicer.model.clusters import ClusterBlocks, Gateway, Node, NodeBlocks, TunnelEndpoint
@@ -30,7 +32,7 @@ from slicer.model.documents import Document, key_of
 from slicer.model.slices import Bandwidth, Slice, SliceState
 from slicer.plan.dataplane import HostRoute, LocalState, pod_mtu, wanted_tunnels
 
-HERE = Path(__file__).parent
+NURSERY = Nursery()
 
 
 def _subnet(prefix: Any, bits: int, number: int) -> Any:
@@ -44,21 +46,24 @@ class Machine:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        command = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable]
-        self.process = subprocess.Popen(
-            [*command, str(HERE / "node_process.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=-1
-        )
+        heard, requests = os.pipe()
+        answers, said = os.pipe()
+        self.pid = NURSERY.bear(heard, said)
+        self._handle = os.pidfd_open(self.pid)
+        os.close(heard)
+        os.close(said)
+        self._requests, self._answers = open(requests, "wb"), open(answers, "rb")  # noqa: SIM115  # until stop()
 
     def __call__(self, method: str, *arguments: Any, **options: Any) -> Any:
         self.send(method, *arguments, **options)
         return self.receive()
 
     def send(self, method: str, *arguments: Any, **options: Any) -> None:
-        pickle.dump((method, arguments, options), self.process.stdin)
-        self.process.stdin.flush()
+        pickle.dump((method, arguments, options), self._requests)
+        self._requests.flush()
 
     def receive(self) -> Any:
-        good, result = pickle.load(self.process.stdout)
+        good, result = pickle.load(self._answers)
         if not good:
             raise AssertionError(f"{self.name}: {result}")
         return result
@@ -67,9 +72,11 @@ class Machine:
         return self("run", command, ns, check=check)
 
     def stop(self) -> None:
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.wait(20)
+        self._requests.close()
+        self._answers.close()
+        ended = wait_for_end(self._handle, 20)
+        os.close(self._handle)
+        assert ended, f"{self.name} does not end"
 
 
 @dataclass
@@ -121,6 +128,10 @@ class Network:
     clusters: int = 2
     nodes_each: int = 2
     gateways: int = 1
+    wireguard: str = WIREGUARD
+    """The back end that the nodes are told to use, by name or `auto`."""
+    back_end: str = ""
+    """The one that they have, once they are started."""
     nodes: dict[str, NodeOf] = field(default_factory=dict)
     slices: dict[str, SliceState] = field(default_factory=dict)
     blocks: dict[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
@@ -152,9 +163,9 @@ class Network:
         self.nodes[name] = NodeOf(cluster=cluster, number=n, machine=Machine(name), local=local)
 
     def _connect(self, node: NodeOf) -> None:
-        inside = node.machine.process.pid
+        inside = node.machine.pid
         outer = f"e-{node.name}"
-        target = self.internet.process.pid
+        target = self.internet.pid
         _sh(f"nsenter -t {target} -n ip link add {outer} type veth peer name eth0 netns {inside}")
         _sh(f"nsenter -t {target} -n ip link set {outer} master br0 up")
         first, second = node.local.addresses
@@ -162,7 +173,7 @@ class Network:
             f"ip link set lo up; ip link set eth0 up; ip addr add {first}/16 dev eth0;"
             f"ip -6 addr add {second}/48 dev eth0 nodad"
         )
-        node.machine("start")
+        self.back_end = node.machine("start", wireguard=self.wireguard)
 
     def add_slice(self, name: str, vni: int, *prefixes: str, tunnel_set: int = 0, **spec: Any) -> SliceState:
         """A slice over all clusters; cluster i gets the i-th quarter of each prefix, node n its n-th sixty-fourth."""
