@@ -30,9 +30,12 @@ def choose(choice: str, public_of: Callable[[Secret], str], logs: Path) -> WireG
 
 
 def kernel_can() -> bool:
-    """Whether the kernel makes WireGuard devices: tried, because the module may be loaded by trying."""
+    """Whether the kernel makes WireGuard devices: tried, because the module may be loaded by trying.
+
+    In a namespace that ends with the attempt: a device that an agent left which was killed half way would make every
+    later attempt fail, and the tunnels move to wireguard-go.
+    """
     with suppress(OSError):
-        run_host("ip", "link", "add", "name", _PROBE, "type", "wireguard")
-        run_host("ip", "link", "delete", "dev", _PROBE)
+        run_host("unshare", "--net", "ip", "link", "add", "name", _PROBE, "type", "wireguard")
         return True
     return False

@@ -250,6 +250,10 @@ class Node:
                 names.append(path.read_text().strip())
         return sorted(name for name in names if not name.startswith("python"))
 
+    def held(self) -> tuple[int, int]:
+        """Files that this process has open, and its threads."""
+        return len(list(Path("/proc/self/fd").iterdir())), len(list(Path("/proc/self/task").iterdir()))
+
     def files(self, directory: str) -> list[str]:
         """Names in a directory of the node; none if it does not exist."""
         path = Path(directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from base64 import b64encode
 
 import pytest
 from node_process import WIREGUARD
@@ -88,6 +89,29 @@ def test_every_back_end_keeps_the_contract(machine):
     assert told == dict.fromkeys(told, promised)
     assert set(told) >= {"wireguard-go", WIREGUARD} - {"auto"}
     assert public == PUBLIC
+
+
+def test_every_back_end_holds_more_peers_and_addresses_than_one_message(machine):
+    """All are read back, sorted, when they were given at once, when they change, and when one peer takes them over."""
+    many = tuple(ipaddress.ip_network(((10 << 24) + (n << 8), 24)) for n in range(1200))
+    many6 = tuple(ipaddress.ip_network(((0xFD02 << 112) + (n << 64), 64)) for n in range(700))
+    keys = tuple(f"{b64encode(n.to_bytes(31, 'big') + bytes([4])).decode()}" for n in range(1, 60))
+    for name in machine("back_ends"):
+        say = lambda method, *arguments, name=name: machine("wireguard", name, method, DEVICE, *arguments)  # noqa: E731
+        say("create", 1420)
+        say("set_key", KEY, 51900)
+        say("set_peers", (wish(keys[0], *many, *many6), *(wish(key) for key in keys[1:])))
+        first = say("read").peers
+        say("set_peers", (wish(keys[1], *many[600:]),))
+        second = {peer.public_key: peer.allowed_ips for peer in say("read").peers}
+        say("delete")
+
+        assert first == tuple(sorted((peer(keys[0], *many, *many6), *map(peer, keys[1:])), key=key_of_peer)), name
+        assert second == {**dict.fromkeys(keys, ()), keys[0]: (*many[:600], *many6), keys[1]: many[600:]}, name
+
+
+def key_of_peer(state):
+    return state.public_key
 
 
 def test_a_killed_device_reads_as_nothing(machine):
