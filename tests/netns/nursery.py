@@ -9,6 +9,7 @@ process: that one has threads, open files and settings of pytest. Each process e
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import random
@@ -37,6 +38,7 @@ class Nursery:
         """A new node that reads and writes these; process id of its keeper, which is in the node's namespaces."""
         if self._line is None:
             self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            atexit.register(self._line.close)
             with theirs:
                 number = theirs.fileno()
                 subprocess.Popen([sys.executable, __file__, str(number)], pass_fds=[number], stdin=subprocess.DEVNULL)
