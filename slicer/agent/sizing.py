@@ -14,6 +14,8 @@ from slicer.plan.probing import SIZED, Line, Pace
 
 PATIENCE_S = 0.3
 """An answer is waited for so long, and for twice the usual round trip."""
+CLEAN = 8
+"""So many ordinary probes in a row must have been answered: where any packet may be lost, a large one says nothing."""
 Send = Callable[[TunnelTarget, int], None]
 """Sends a probe of so many bytes through a tunnel."""
 
@@ -50,12 +52,12 @@ class Sizes:
         return self.found() != before
 
     def _ask(self, target: TunnelTarget, asked: _Asked, line: Line, send: Send, now: float) -> None:
-        answers = line.up and line.proved and line.unanswered <= 1 + line.under_way(self._pace)
-        if asked.size and answers:
+        clean = line.proved and line.is_clean(self._pace, CLEAN)
+        if asked.size and clean:
             asked.known = asked.known.lost(asked.size, now)
         asked.size = 0
-        wait_s = PATIENCE_S + 2 * min(line.rtts_s[-8:], default=0.0)
-        if answers:
+        wait_s = PATIENCE_S + 2 * min(line.rtts_s[-CLEAN:], default=0.0)
+        if clean:
             asked.known = asked.known.look(now)
             asked.size = asked.known.size
             send(target, asked.size)

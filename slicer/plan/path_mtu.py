@@ -15,7 +15,7 @@ GRAIN = 4
 """As exact as is worth a probe."""
 TRIES = 3
 """Lost in a row until a size counts as too large: one is lost for other reasons."""
-CONFIRM_S = 5.0
+CONFIRM_S = 1.0
 """How often a size that got through is asked again: a path can shrink."""
 RAISE_S = 60.0
 """How often more is tried: a path can grow."""

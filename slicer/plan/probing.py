@@ -212,6 +212,11 @@ class Line:
         """Whether none of the last so many probes was answered, but for those that may still be under way."""
         return not self.fates >> self.under_way(pace) & ((1 << probes) - 1)
 
+    def is_clean(self, pace: Pace, probes: int) -> bool:
+        """Whether each of the last so many probes was answered, but for those that may still be under way."""
+        wanted = (1 << probes) - 1
+        return self.fates >> self.under_way(pace) + 1 & wanted == wanted
+
     def sending(self, pace: Pace, now: float, late_s: float = 0.0) -> Line:
         """Another probe is about to go out, `late_s` later than it should: the moment to judge the earlier ones.
 

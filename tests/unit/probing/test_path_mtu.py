@@ -16,7 +16,7 @@ from slicer.plan.probing import HEADERS, SIZED, Kind, Line, Message, Pace, decod
 TOP = 1420
 SPOT = Spot(ns="t-00", tunnel_set=0, address=ipaddress.ip_address("fd73:6c69:6365::1"))
 TUNNEL = TunnelTarget(spot=SPOT, address=ipaddress.ip_address("fd73:6c69:6365::2"), cluster="b", index=0)
-WELL = Line(up=True, proved=True, rtts_s=(0.01,))
+WELL = Line(up=True, proved=True, rtts_s=(0.01,), sent=20, fates=(1 << 20) - 1)
 
 
 def searched(known: PathMtu, carries: int, now: float = 0.0) -> PathMtu:
@@ -114,13 +114,13 @@ class Clockwork:
         return self.sizes.heard(TUNNEL, SIZED | self.sent[-1], self.now)
 
 
-def test_a_tunnel_that_answers_nothing_is_not_called_narrow() -> None:
-    """Without answers to ordinary probes no size is asked, and none that was asked is judged."""
+def test_a_tunnel_that_loses_other_probes_too_is_not_called_narrow() -> None:
+    """One ordinary probe lost of late, or too few sent: no size is asked, and none that was asked is judged."""
     clock = Clockwork()
     clock.step(WELL)
     assert clock.sent == [TOP]
 
-    for line in (replace(WELL, up=False), replace(WELL, unanswered=5), replace(WELL, proved=False)):
+    for line in (replace(WELL, fates=0b111111111011), replace(WELL, fates=0b11111), replace(WELL, proved=False)):
         for _ in range(TRIES + 1):
             assert not clock.step(line, 1.0)
 
