@@ -105,6 +105,7 @@ config.command("use-context")(contexts.use_context)
 config.command("set-context")(contexts.set_context)
 app.command("lab", rich_help_panel=REST, context_settings=PASSED_ON)(shell.lab)
 app.command("chaos", rich_help_panel=KEEP, context_settings=PASSED_ON)(shell.chaos)
+app.command("bench", rich_help_panel=KEEP, context_settings=PASSED_ON)(shell.bench)
 app.command("completion", rich_help_panel=REST)(shell.completion)
 app.command("version", rich_help_panel=REST)(health.version)
 GROUPS = {"member", "qos", "objectives", "gateway", "config"}

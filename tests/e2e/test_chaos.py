@@ -94,15 +94,9 @@ def test_an_interrupted_experiment_repairs_what_it_did(lab, pair, stage, until):
 
 
 def test_what_cannot_be_played_is_refused_before_anything_is_done(lab, pair, stage):
-    """No such experiment, slice, pod or gateway; a gateway that runs one of the pods; a strength that cannot be."""
-    no_pod = ["--slice", pair.red, "--from", "nobody", "--name", lab.name]
-
-    assert "there is no experiment 'los'" in lab.refused(2, "chaos", "run", "los", *stage)
+    """No such slice; a gateway that runs one of the pods: the exit code says which kind of mistake it was."""
     assert "there is no slice 'nil'" in lab.refused(4, "chaos", "run", "loss", "--slice", "nil", "--name", lab.name)
-    assert "--from nobody: no such pod" in lab.refused(4, "chaos", "run", "loss", *no_pod)
-    assert "is no gateway of the slice" in lab.refused(2, "chaos", "run", "silence", *stage, "--node", "a-cp")
     assert "a pod of the flows runs on" in lab.refused(2, "chaos", "run", "kill-gateway", *stage, "--node", "a-n1")
-    assert "loss in per cent" in lab.refused(2, "chaos", "run", "loss", *stage, "--loss", "0")
     assert journal.broken(lab.layout) == ()
 
 

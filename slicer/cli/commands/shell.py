@@ -1,4 +1,4 @@
-"""`completion`, `lab` and `chaos`: what belongs to the shell and to this machine."""
+"""`completion`, `lab`, `chaos` and `bench`: what belongs to the shell and to this machine."""
 
 from __future__ import annotations
 
@@ -63,6 +63,15 @@ def chaos(
 ) -> None:
     """Break parts of a running lab on purpose, and see whether a slice stands it: list, run, status, repair."""
     _become("slicer.lab.chaos", arguments)
+
+
+def bench(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="failover", help="The one thing that there is to measure.")
+    ] = None,
+) -> None:
+    """Measure in a running lab how long flows stand still when a gateway, its WireGuard or a link dies."""
+    _become("slicer.lab.chaos", ["bench", *(arguments or ["--help"])])
 
 
 def _become(module: str, arguments: list[str] | None) -> None:

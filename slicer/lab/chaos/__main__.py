@@ -18,12 +18,14 @@ from slicer.lab.chaos.experiments import EXPERIMENTS, Experiment, Strength
 from slicer.lab.chaos.running import Outcome, Terms
 from slicer.lab.layout import Layout
 from slicer.model.errors import ConflictError, InvalidError, NotFoundError, SlicerError, UnavailableError
+from slicer.model.names import check_range
 
 EXIT_OF = ((InvalidError, 2), (NotFoundError, 4), (ConflictError, 5), (UnavailableError, 7))
 """The same numbers as slicectl's; every other SlicerError is 1."""
 FAILED = 9
 """The slice did not stand an experiment, or one could not be played."""
 HOLD, SILENCE = "5s", "1s"
+REPEATS, REPEATS_MAX = 5, 1000
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
 Result = tuple[str, Outcome | str]
@@ -68,7 +70,15 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     command("list", _list, "all experiments")
-    _add_run(command("run", _run, "play an experiment, or all of them; exit 9 if the slice does not stand it"))
+    run = command("run", _run, "play an experiment, or all of them; exit 9 if the slice does not stand it")
+    run.add_argument("experiment", help="see slicectl chaos list; or all")
+    _add_run(run)
+    _add_strength(run)
+    bench = command("bench", _bench, "how long flows stand still when something dies, over some repeats")
+    bench.prog = "slicectl bench"
+    bench.add_argument("what", choices=("failover",))
+    bench.add_argument("--repeat", type=int, default=REPEATS, metavar="N", help="of each event (%(default)s)")
+    _add_run(bench)
     _add_name(command("status", _status, "what is broken just now"))
     _add_name(command("repair", _repair, "mend what an experiment left broken that was killed"))
     return parser
@@ -80,25 +90,31 @@ def _add_name(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_run(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("experiment", help="see slicectl chaos list; or all")
     _add_name(sub)
     sub.add_argument("--slice", default="", help="default: the only one")
     sub.add_argument("--from", default="", dest="source", metavar="POD", help="CLUSTER/NAMESPACE/POD or its last parts")
     sub.add_argument("--to", default="", dest="target", metavar="POD", help="in another cluster")
     sub.add_argument("--cluster", default="", help="where something breaks (the cluster of --from)")
     sub.add_argument("--node", default="", help="which gateway breaks")
-    sub.add_argument(
-        "--for", type=parse_duration, default=HOLD, dest="hold_s", metavar="DURATION", help="(%(default)s)"
-    )
+    help_ = "how long the fault is there (%(default)s)"
+    sub.add_argument("--for", type=parse_duration, default=HOLD, dest="hold_s", metavar="DURATION", help=help_)
     help_ = "how long a flow may be silent after something happened (%(default)s)"
     sub.add_argument(
         "--silence", type=parse_duration, default=SILENCE, dest="silence_s", metavar="DURATION", help=help_
     )
+    sub.add_argument("-o", "--output", choices=("table", "json"), default="table", help="how to print the answer")
+    sub.set_defaults(strength=lambda _given: Strength())
+
+
+def _add_strength(sub: argparse.ArgumentParser) -> None:
     usual = Strength()
-    sub.add_argument("--loss", type=int, default=usual.loss_percent, metavar="PERCENT", help="of loss (%(default)s)")
-    sub.add_argument("--delay", type=parse_duration, default=f"{usual.delay_ms}ms", metavar="DURATION", help="of delay")
-    sub.add_argument("--size", type=int, default=usual.size, metavar="BYTES", help="of mtu (%(default)s)")
-    sub.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    help_ = "how much of 100 packets `loss` loses (%(default)s)"
+    sub.add_argument("--loss", type=int, default=usual.loss_percent, metavar="PERCENT", help=help_)
+    help_ = "how much longer packets take with `delay`, each way (%(default)s)"
+    sub.add_argument("--delay", type=parse_duration, default=f"{usual.delay_ms}ms", metavar="DURATION", help=help_)
+    help_ = "the largest packet that passes with `mtu` (%(default)s)"
+    sub.add_argument("--size", type=int, default=usual.size, metavar="BYTES", help=help_)
+    sub.set_defaults(strength=_strength)
 
 
 def _list(_given: argparse.Namespace) -> None:
@@ -122,32 +138,52 @@ def _repair(given: argparse.Namespace) -> None:
 
 
 def _run(given: argparse.Namespace) -> int:
-    layout = state.load(given.name)
-    wanted = experiments.find(given.experiment)
-    terms = _terms(given)
+    results = _play_all(given, experiments.find(given.experiment))
+    if given.output == "table" and len(results) > 1:
+        print()
+        report.show_summary(results)
+    return _code(results)
+
+
+def _bench(given: argparse.Namespace) -> int:
+    check_range("repeats", given.repeat, 1, REPEATS_MAX)
+    wanted = tuple(one for name in experiments.BENCH for one in experiments.find(name) * given.repeat)
+    results = _play_all(given, wanted)
+    if given.output == "table":
+        print()
+        report.show_bench(results)
+    return _code(results)
+
+
+def _play_all(given: argparse.Namespace, wanted: Sequence[Experiment]) -> list[Result]:
+    """One after the other, each told as it ends; in JSON all at the end."""
+    layout, terms, quiet = state.load(given.name), _terms(given), given.output == "json"
     with journal.locked(layout):
         _mend_first(layout)
         stage = choosing.choose(layout, Wish(slice=given.slice, source=given.source, target=given.target))
-        quiet = given.output == "json"
         if not quiet:
             report.show_stage(stage, terms.silence_s)
         results = [_play(layout, stage, one, terms, alone=len(wanted) == 1, quiet=quiet) for one in wanted]
     if quiet:
         print(report.to_json(results))
-    elif len(results) > 1:
-        print()
-        report.show_summary(results)
+    return results
+
+
+def _code(results: Sequence[Result]) -> int:
     return FAILED if any(isinstance(found, str) or found.reasons for _, found in results) else 0
 
 
+def _strength(given: argparse.Namespace) -> Strength:
+    return Strength(loss_percent=given.loss, delay_ms=round(given.delay * 1000), size=given.size)
+
+
 def _terms(given: argparse.Namespace) -> Terms:
-    strength = Strength(loss_percent=given.loss, delay_ms=round(given.delay * 1000), size=given.size)
     return Terms(
         cluster=given.cluster,
         node=given.node,
         hold_s=given.hold_s,
         silence_s=given.silence_s,
-        strength=strength,
+        strength=given.strength(given),
     )
 
 

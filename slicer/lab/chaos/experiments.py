@@ -28,11 +28,11 @@ class Target(StrEnum):
 
 
 class Hold(StrEnum):
-    """What must hold while the fault is there; after the repair everything must."""
+    """What must hold while the fault is there; after the repair everything must. The words stand in the list."""
 
     UNHARMED = "no flow stands still"
-    HEALS = "packets flow again soon, with the fault still there"
-    NOTHING = "nothing can pass; it must be back soon after the repair"
+    HEALS = "packets soon flow again"
+    NOTHING = "nothing; back soon after the repair"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +240,10 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         steps=_rebind,
     ),
 )
+
+
+BENCH = ("kill-gateway", "kill-wireguard", "cut-outside", "cut-inside", "silence", "one-way")
+"""What a slice heals by itself: `slicectl bench failover` says how soon."""
 
 
 def find(name: str) -> tuple[Experiment, ...]:

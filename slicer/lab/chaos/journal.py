@@ -57,7 +57,7 @@ def repair(layout: Layout, say: Say) -> None:
             left.remove(step)
         except (SlicerError, OSError) as error:
             failures.append(f"{step.machine}: {error}")
-    if left:
+    if left and layout.directory.is_dir():
         arm(layout, left)
         cure = "slicectl chaos repair tries again; slicectl lab down removes the lab"
         raise SlicerError("\n".join(["not everything is repaired:", *failures, cure]))

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from slicer.lab.chaos.choosing import Stage
 from slicer.lab.chaos.experiments import Experiment, Hold
-from slicer.lab.chaos.judging import Figures, Limits, Opinion, most_silence_s
+from slicer.lab.chaos.judging import HEALED_S, Figures, Limits, Opinion, most_silence_s
 from slicer.lab.chaos.running import Outcome
 
 PIPE_WIDTH = 10_000
@@ -54,11 +55,11 @@ def words_of(limits: Limits) -> list[str]:
 
 def show_outcome(experiment: Experiment, outcome: Outcome) -> None:
     """One experiment's end."""
-    page = _console()
-    table = _table("", "LONGEST SILENCE", "BACK", "AFTER REPAIR", "LOST", "ON THE WAY")
-    for one in outcome.figures:
-        table.add_row(*_row(one))
-    _print(page, table)
+    page, found = _console(), outcome.figures
+    table = _table("", *(f"{one.source} to {one.target}" for one in found))
+    for title, word in _ROWS:
+        table.add_row(title, *map(word, found))
+    _print(page, Padding(table, (0, 0, 0, len(INDENT))))
     if outcome.limits.objectives is not None:
         page.print(f"{INDENT}objectives: {words_of_opinion(outcome.opinion)}")
     _verdict(page, experiment, outcome)
@@ -77,11 +78,35 @@ def show_summary(outcomes: Sequence[tuple[str, Outcome | str]]) -> None:
         if isinstance(found, str):
             table.add_row(name, Text("not played", "yellow"), "", "", "", Text(found))
         else:
-            during = max(one.silence_s for one in found.figures)
             after = max(one.silence_after_s for one in found.figures)
             lost = str(sum(one.lost for one in found.figures))
-            table.add_row(name, _word(found), f"{during:.2f} s", f"{after:.2f} s", lost, "; ".join(found.reasons))
+            table.add_row(
+                name, _word(found), f"{_silence_s(found):.2f} s", f"{after:.2f} s", lost, "; ".join(found.reasons)
+            )
     _print(_console(), table)
+
+
+def show_bench(results: Sequence[tuple[str, Outcome | str]]) -> None:
+    """A line for each experiment: the longest silence of a flow in each of its repeats, and how many failed."""
+    table = _table("EVENT", "REPEATS", "P50", "P99", "MAX", "FAILED")
+    for name in dict.fromkeys(name for name, _ in results):
+        found = [one for of, one in results if of == name]
+        played = [one for one in found if not isinstance(one, str)]
+        longest = [_silence_s(one) for one in played]
+        ranks = [f"{percentile(longest, rank):.2f} s" if longest else "-" for rank in (50, 99, 100)]
+        failed = len(found) - sum(not one.reasons for one in played)
+        table.add_row(name, str(len(found)), *ranks, str(failed))
+    _print(_console(), table)
+
+
+def percentile(samples: Sequence[float], rank: int) -> float:
+    """The smallest sample that so many per cent are not above."""
+    ranked = sorted(samples)
+    return ranked[max(0, -(-len(ranked) * rank // 100) - 1)]
+
+
+def _silence_s(outcome: Outcome) -> float:
+    return max(one.silence_s for one in outcome.figures)
 
 
 def to_json(outcomes: Sequence[tuple[str, Outcome | str]]) -> str:
@@ -95,12 +120,24 @@ def to_json(outcomes: Sequence[tuple[str, Outcome | str]]) -> str:
     return json.dumps({"items": items}, indent=2)
 
 
-def _row(one: Figures) -> list[str]:
-    back = "not before the repair" if one.back_s is None else f"after {one.back_s:.2f} s" if one.hit else "never gone"
-    share = f"{one.lost} of {one.sent} ({100 * one.lost / max(1, one.sent):.1f} %)"
-    took = "-" if one.latency_s is None else f"{one.latency_s * 1000:.1f} ms"
-    silences = f"{one.silence_s:.2f} s", f"{one.silence_after_s:.2f} s"
-    return [f"{INDENT}{one.source} to {one.target}", silences[0], back, silences[1], share, took]
+def _interrupted(one: Figures) -> str:
+    if not one.hit:
+        return "none"
+    end = "until the repair" if one.back_s is None else f"the last until {one.back_s:.2f} s after the fault"
+    return f"{one.hit} of {one.flows}, {end}"
+
+
+def _lost(one: Figures) -> str:
+    return f"{one.lost} of {one.sent} ({100 * one.lost / max(1, one.sent):.1f} %)"
+
+
+_ROWS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
+    ("longest silence", lambda one: f"{one.silence_s:.2f} s"),
+    (f"flows silent for {HEALED_S:g} s", _interrupted),
+    ("silence after the repair", lambda one: f"{one.silence_after_s:.2f} s"),
+    ("packets lost", _lost),
+    ("time on the way", lambda one: "-" if one.latency_s is None else f"{one.latency_s * 1000:.1f} ms"),
+)
 
 
 def _verdict(page: Console, experiment: Experiment, outcome: Outcome) -> None:
@@ -115,14 +152,13 @@ def _verdict(page: Console, experiment: Experiment, outcome: Outcome) -> None:
 def _why_passed(experiment: Experiment, outcome: Outcome) -> str:
     if experiment.hold is Hold.NOTHING:
         return f"everything was back {max(one.silence_after_s for one in outcome.figures):.2f} s after the repair"
-    longest = max(one.silence_s for one in outcome.figures)
-    return f"{longest:.2f} s of silence at most, of {most_silence_s(experiment.hold, outcome.limits):g} s"
+    return f"{_silence_s(outcome):.2f} s of silence at most, of {most_silence_s(experiment.hold, outcome.limits):g} s"
 
 
-def _print(page: Console, table: Table) -> None:
+def _print(page: Console, what: RenderableType) -> None:
     """Without spaces at the ends of lines."""
     with page.capture() as captured:
-        page.print(table)
+        page.print(what)
     for line in captured.get().splitlines():
         print(line.rstrip())
 

@@ -99,7 +99,10 @@ def plan(layout: Layout, stage: Stage, experiment: Experiment, terms: Terms) -> 
 
 
 def _with_pods(layout: Layout, step: Step) -> Step:
-    return replace(step, pods=steps.pods_on(layout, step.machine)) if step.kind is Kind.MACHINE else step
+    """What is needed to start the very machine that was killed, with what ran there."""
+    if step.kind is not Kind.MACHINE:
+        return step
+    return replace(step, pods=steps.pods_on(layout, step.machine), detail=steps.life_of(layout, step.machine))
 
 
 def _begin(flows: Flows, listener: Listener, say: Say) -> None:
@@ -139,8 +142,9 @@ def _disturb(layout: Layout, flows: Flows, wanted: Sequence[Step], terms: Terms,
 
 def _conclude(listener: Listener, times: Times, say: Say) -> Opinion:
     opinion = listener.opinion(times.fault_at, times.repair_at)
-    if opinion.before == MET and listener.wait_until_met(MET_S):
-        say("the objectives are met")
+    if opinion.before == MET:
+        met = listener.wait_until_met(MET_S)
+        say("the objectives are met" if met else f"the objectives are not met again within {MET_S:.0f} s")
     return listener.opinion(times.fault_at, times.repair_at)
 
 

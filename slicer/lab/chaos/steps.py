@@ -41,7 +41,7 @@ class Step:
     said: str
     """In plain words, for the report."""
     detail: str = ""
-    """RULES: text for nft. PROGRAM and PROCESS: its name. DELAY: milliseconds each way."""
+    """RULES: text for nft. PROGRAM and PROCESS: its name. DELAY: milliseconds each way. MACHINE: which life it ends."""
     after: float = 0.0
     """When: as a share of the experiment's duration."""
     pods: tuple[dict[str, Any], ...] = ()
@@ -84,6 +84,12 @@ def kill_processes(layout: Layout, machine: str, name: str) -> None:
         raise SlicerError(f"{machine}: no process {name!r} runs there {done.stderr.strip()}".rstrip())
 
 
+def life_of(layout: Layout, machine: str) -> str:
+    """A word that is another one after the machine was started again; empty while it is down."""
+    record = machines.read_record(layout.directory_of(layout.machine(machine)))
+    return f"{record.pid}/{record.started}" if record is not None and machines.is_alive(record) else ""
+
+
 def pods_on(layout: Layout, machine: str) -> tuple[dict[str, Any], ...]:
     """Manifests of the pods that run on a machine."""
     return tuple(record["pod"] for node, record in state.pod_records(layout) if node == machine)
@@ -94,7 +100,7 @@ def _put_rules(layout: Layout, step: Step) -> None:
 
 
 def _take_rules(layout: Layout, step: Step) -> None:
-    if _is_alive(layout, step.machine):  # what is down has no rules any more
+    if life_of(layout, step.machine):  # what is down has no rules any more
         put_rules(layout, step.machine, faults.REPAIR)
 
 
@@ -116,8 +122,10 @@ def _kill_machine(layout: Layout, step: Step) -> None:
 
 def _start_machine(layout: Layout, step: Step) -> None:
     """One that is half started is started anew: nobody can tell what of it is missing."""
-    machine = layout.machine(step.machine)
-    if _is_alive(layout, step.machine):
+    machine, life = layout.machine(step.machine), life_of(layout, step.machine)
+    if life and life == step.detail:  # we were stopped before we killed it
+        return
+    if life:
         building.kill_machine(layout, machine)
     building.start_machine(layout, machine)
     there = {(pod["metadata"].get("namespace"), pod["metadata"]["name"]) for pod in pods_on(layout, machine.name)}
@@ -127,11 +135,6 @@ def _start_machine(layout: Layout, step: Step) -> None:
 
 def _kill_process(layout: Layout, step: Step) -> None:
     kill_processes(layout, step.machine, step.detail)
-
-
-def _is_alive(layout: Layout, machine: str) -> bool:
-    record = machines.read_record(layout.directory_of(layout.machine(machine)))
-    return record is not None and machines.is_alive(record)
 
 
 def _delay(layout: Layout, step: Step) -> None:

@@ -316,6 +316,11 @@ def test_only_what_must_hold_all_the_time_is_held_to_more_than_the_user_asks():
     assert judging.most_silence_s(Hold.UNHARMED, QUIET) == judging.HEALED_S
 
 
+def test_the_bench_is_of_experiments_that_heal():
+    """Each of them there is, and a slice is to heal it."""
+    assert {one.hold for name in experiments.BENCH for one in experiments.find(name)} == {Hold.HEALS}
+
+
 def test_every_kind_of_step_can_be_done_and_undone():
     """No kind is missing from either table."""
     assert set(steps._DO) == set(steps._UNDO) == set(Kind)
