@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
-from guarded import until
+from guarded import running, until
 from testnet import Network
 
 from slicer.model.clusters import Node
@@ -30,16 +30,27 @@ _numbers = count()
 @pytest.fixture(scope="module")
 def pair():
     """Two clusters of two nodes; a pod of each slice on each node."""
-    network = Network()
-    try:
-        network.start()
-        network.add_slice("red", 1, "10.77.0.0/16", "fd77::/48", encryption=Encryption.EVERYWHERE)
-        network.add_slice("green", 2, "10.78.0.0/16", "fd78::/48", tunnel_set=1)
-        network.converge()
-        add_pods(network, "red", "green")
+    with running(Network()) as network:
+        add_slices(network)
         yield network
-    finally:
-        network.stop()
+
+
+@pytest.fixture(scope="module")
+def six():
+    """The same on an underlay of IPv6."""
+    with running(Network()) as network:
+        for node in network.nodes.values():
+            node.local = replace(node.local, addresses=node.local.addresses[1:])
+        add_slices(network)
+        yield network
+
+
+def add_slices(net):
+    """Red is encrypted everywhere, green is not; a pod of each on each node."""
+    net.add_slice("red", 1, "10.77.0.0/16", "fd77::/48", encryption=Encryption.EVERYWHERE)
+    net.add_slice("green", 2, "10.78.0.0/16", "fd78::/48", tunnel_set=1)
+    net.converge()
+    add_pods(net, "red", "green")
 
 
 def pod(net, name):
@@ -128,16 +139,21 @@ def test_on_its_way_to_another_cluster_it_can_be_read_nowhere(pair, capture):
 
 @pytest.mark.parametrize("target", ["a-n1", "b-n2"])
 @pytest.mark.parametrize(("name", "mtu"), [("red", 1350), ("green", 1420)])
-def test_packets_as_large_as_the_interface_pass_whole(pair, name, mtu, target):
-    """With "do not fragment" set, to the next node and to the other cluster; no host on the way makes fragments."""
-    one, two = pod(pair, f"{name}-a-n2"), pod(pair, f"{name}-{target}")
-    before = fragments(pair)
+@pytest.mark.parametrize("underlay", ["pair", "six"], ids=["IPv4", "IPv6"])
+def test_packets_as_large_as_the_interface_pass_whole(request, underlay, name, mtu, target):
+    """With "do not fragment" set, to the next node and to the other cluster; no host on the way makes fragments.
+
+    On an underlay of IPv6 they fill its packets to the last byte.
+    """
+    net = request.getfixturevalue(underlay)
+    one, two = pod(net, f"{name}-a-n2"), pod(net, f"{name}-{target}")
+    before = fragments(net)
 
     assert f"mtu {mtu} " in one.run("ip link show net1")
     assert one.ping(two.address(4), tries=3, options=f"-M do -s {mtu - 28}")
     assert one.ping(two.address(6), tries=3, options=f"-M do -s {mtu - 48}")
     assert not one.ping(two.address(4), wait=0.3, options=f"-M do -s {mtu - 27}")
-    assert fragments(pair) == before
+    assert fragments(net) == before
 
 
 def fragments(net):
@@ -221,7 +237,7 @@ OUTSIDE = (
 )
 DRIFT = {
     "a mesh device that is gone": (MESH_NS, "ip link del w256.0"),
-    "the processes of all devices": ("", "kill -9 $(pidof wireguard-go)"),
+    "the processes of all devices": ("", f"kill -9 $(pidof wireguard-go) || ip -n {MESH_NS} link del w256.0"),
     "the way to a node": (MESH_NS, "ip -6 route flush proto 83"),
     "the own address": (MESH_NS, "ip -6 addr flush dev lo scope global"),
     "the mesh's table": (MESH_NS, "nft delete table inet slicer"),
@@ -303,7 +319,7 @@ def test_the_last_encrypted_slice_takes_the_mesh_along(pair):
         pair.converge()
         add_pods(pair, "red")
 
-    assert there == dict.fromkeys(pair.nodes, MESH_FILES)
+    assert all({MESH_NS, "256-0.key"} <= set(files) for files in there.values())
     assert gone == dict.fromkeys(pair.nodes, ())
     assert pod(pair, "red-a-n1").ping(pod(pair, "red-a-n2").address(4), tries=20, wait=0.5)
 
