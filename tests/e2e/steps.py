@@ -34,11 +34,12 @@ def step(pattern: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 # What users do.
 
 
-@step(r"slice {name} {prefixes}( for namespace (?P<only>\S+))?")
-def make_slice(play: Play, name: str, prefixes: str, only: str | None) -> None:
+@step(r"slice {name} {prefixes}( for namespace (?P<only>\S+))?( encrypted (?P<encryption>\S+))?")
+def make_slice(play: Play, name: str, prefixes: str, only: str | None, encryption: str | None) -> None:
     real = play.real(name)
     options = [word for prefix in prefixes.split(",") for word in ("--prefix", prefix)]
     options += ["--namespaces", only] if only else []
+    options += ["--encryption", encryption] if encryption else []
     play.world.slicectl("create-slice", real, *options)
     play.slices.append(real)
 
