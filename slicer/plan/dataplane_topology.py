@@ -15,7 +15,7 @@ from slicer.model.attachments import Attachment
 from slicer.model.clusters import ClusterBlocks, Gateway, GatewayState, Node, NodeBlocks
 from slicer.model.documents import Documents, of_kind
 from slicer.model.names import Address, Prefix
-from slicer.model.slices import Encryption, QosProfile, SliceState
+from slicer.model.slices import Encryption, QosProfile, Slice, SliceState
 from slicer.plan.mesh import MeshPeer, is_meshed, mesh_address, mesh_peer, mesh_problem
 from slicer.plan.rotation import generations
 
@@ -23,6 +23,8 @@ VXLAN_PORT = 4790
 """UDP. Not 4789 (Calico, and the kernel's users by default) nor 8472 (Flannel, Cilium): two owners of one port in the
 host's namespace break each other. 4790 is registered for VXLAN-GPE, which no CNI uses and no driver offloads untold."""
 DEFAULT_UNDERLAY_MTU = 1500
+IPV6_MTU_MIN = 1280
+"""RFC 8200, section 5."""
 WIREGUARD_OVERHEAD = 80
 """Bytes: IPv6 40, UDP 8, WireGuard 32. Counted for IPv6 always, so that an endpoint may change family."""
 VXLAN_OVERHEAD = {4: 50, 6: 70}
@@ -245,10 +247,22 @@ def problems_of(view: Documents, local: LocalState) -> tuple[str, ...]:
     words = [f"node {node.name} has no {family} address, which VXLAN uses here" for node, at in nodes if at is None]
     if all(map(is_meshed, specs)) and specs:
         words = []
+    words += [_narrow_words(spec, local) for spec in specs if _is_too_narrow(spec, local)]
     if any(map(is_meshed, specs)):
         found = (mesh_problem(node, local.families) for node, _ in nodes)
         words += [f"{problem}: slices encrypted everywhere do not reach it" for problem in found if problem]
     return tuple(words)
+
+
+def _is_too_narrow(spec: Slice, local: LocalState) -> bool:
+    """Whether the kernel would refuse the slice's IPv6 on interfaces as narrow as they have to be."""
+    versions = {prefix.version for prefix in spec.prefixes}
+    return 6 in versions and pod_mtu(local.underlay_mtu, spec.encryption) < IPV6_MTU_MIN
+
+
+def _narrow_words(spec: Slice, local: LocalState) -> str:
+    mtu = pod_mtu(local.underlay_mtu, spec.encryption)
+    return f"slice {spec.name} has IPv6, which needs an MTU of {IPV6_MTU_MIN}; this node's underlay leaves it {mtu}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,11 @@ from collections.abc import Sequence
 
 from tools.run import ROOT, TOOLS, finish, say
 
-WANTED = ("tests/kernel", "tests/netns/test_wireguard_contract.py")
+WANTED = (
+    "tests/kernel",
+    "tests/netns/test_wireguard_contract.py",
+    "tests/netns/test_mesh.py::test_between_two_nodes_only_the_other_slice_can_be_read",
+)
 BYTECODE = TOOLS / "bytecode"
 PLUGINS = ("-p", "pytest_timeout", "-p", "no:cacheprovider")
 PATIENCE = ("-o", "timeout=900")

@@ -154,6 +154,16 @@ def test_a_node_in_another_family_is_in_the_mesh(make):
     assert problems_of(view, local) == ()
 
 
+@pytest.mark.parametrize(("underlay_mtu", "left"), [(1429, 1279), (1430, None)])
+def test_an_underlay_too_narrow_for_ipv6_is_a_problem_in_words(make, underlay_mtu, left):
+    """The kernel takes IPv6 off interfaces below 1280 bytes; a slice that is not encrypted there still has room."""
+    view = make.documents(secret(make), *green(make), *everybody(make))
+    words = f"slice red has IPv6, which needs an MTU of 1280; this node's underlay leaves it {left}"
+
+    assert problems_of(view, me(make, underlay_mtu=underlay_mtu)) == ((words,) if left else ())
+    assert problems_of(make.documents(*everybody(make)), me(make, underlay_mtu=underlay_mtu)) == ()
+
+
 def test_without_a_key_of_its_own_a_node_sends_nothing(make):
     """The mesh is there without a device: the VXLAN's socket has no way out."""
     plan = plan_node(make.documents(secret(make), *everybody(make)), make.local("a-n2"))
