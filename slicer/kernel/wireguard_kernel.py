@@ -85,7 +85,7 @@ def parse_messages(messages: Iterable[Any]) -> DeviceState:
     public_key, port = "", 0
     pieces: dict[str, list[Any]] = {}
     for message in messages:
-        public_key = _text(message.get_attr("WGDEVICE_A_PUBLIC_KEY")) or public_key
+        public_key = _unless_zero(_text(message.get_attr("WGDEVICE_A_PUBLIC_KEY"))) or public_key
         port = message.get_attr("WGDEVICE_A_LISTEN_PORT") or port
         for piece in message.get_attr("WGDEVICE_A_PEERS") or ():
             pieces.setdefault(_text(piece.get_attr("WGPEER_A_PUBLIC_KEY")), []).append(piece)
@@ -112,6 +112,10 @@ def _peer(public_key: str, pieces: Sequence[Any]) -> PeerState:
 
 
 def _text(key: Any) -> str:
-    """A key in base64; no key is 32 zero bytes."""
-    text = key.decode() if isinstance(key, bytes) else str(key or "")
-    return "" if text.strip("A=") == "" else text
+    """A key in base64."""
+    return key.decode() if isinstance(key, bytes) else str(key or "")
+
+
+def _unless_zero(key: str) -> str:
+    """A device without a key has one of 32 zero bytes; of a peer that would be a key like any other."""
+    return "" if key.strip("A=") == "" else key
