@@ -14,6 +14,7 @@ from slicer.kernel.wireguard import DeviceState, PeerState, PeerWish, Place, Sec
 pytestmark = pytest.mark.root
 
 ONE, TWO = "A" * 42 + "E=", "B" * 42 + "E="
+ZERO = "A" * 43 + "="
 V4, V6 = ipaddress.ip_network("10.1.0.0/18"), ipaddress.ip_network("fd01::/50")
 ENDPOINT = (ipaddress.ip_address("fd00::1"), 51821)
 DEVICE = Place("t-07", "w7.0")
@@ -64,7 +65,9 @@ def test_every_back_end_keeps_the_contract(machine):
         seen.append(say("read"))
         say("set_peers", (wish(TWO, V4), PeerWish(public_key="C" * 42 + "E=", remove=True)))
         seen.append(say("read").peers)
-        say("set_peers", (PeerWish(public_key=ONE, remove=True),))
+        say("set_peers", (wish(ZERO),))
+        seen.append(say("read").peers)
+        say("set_peers", (PeerWish(public_key=ONE, remove=True), PeerWish(public_key=ZERO, remove=True)))
         seen.append(say("read").peers)
         say("delete")
         say("delete")
@@ -82,6 +85,7 @@ def test_every_back_end_keeps_the_contract(machine):
         51900,
         first,
         (peer(ONE, V6, endpoint=ENDPOINT), peer(TWO, V4)),
+        (peer(ZERO), peer(ONE, V6, endpoint=ENDPOINT), peer(TWO, V4)),
         (peer(TWO, V4),),
         None,
         ("", ()),
