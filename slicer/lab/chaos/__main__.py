@@ -14,7 +14,7 @@ from typing import Any
 from slicer.lab import state
 from slicer.lab.chaos import choosing, experiments, journal, report, running
 from slicer.lab.chaos.choosing import Stage, Wish
-from slicer.lab.chaos.experiments import EXPERIMENTS, Experiment, Strength
+from slicer.lab.chaos.experiments import EXPERIMENTS, MTU_SILENCE_S, SILENCE_S, Experiment, Strength
 from slicer.lab.chaos.running import Outcome, Terms
 from slicer.lab.layout import Layout
 from slicer.model.errors import ConflictError, InvalidError, NotFoundError, SlicerError, UnavailableError
@@ -24,7 +24,7 @@ EXIT_OF = ((InvalidError, 2), (NotFoundError, 4), (ConflictError, 5), (Unavailab
 """The same numbers as slicectl's; every other SlicerError is 1."""
 FAILED = 9
 """The slice did not stand an experiment, or one could not be played."""
-HOLD, SILENCE = "5s", "1s"
+HOLD = "5s"
 REPEATS, REPEATS_MAX = 5, 1000
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
@@ -98,10 +98,8 @@ def _add_run(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--node", default="", help="which gateway breaks")
     help_ = "how long the fault is there (%(default)s)"
     sub.add_argument("--for", type=parse_duration, default=HOLD, dest="hold_s", metavar="DURATION", help=help_)
-    help_ = "how long a flow may be silent after something happened (%(default)s)"
-    sub.add_argument(
-        "--silence", type=parse_duration, default=SILENCE, dest="silence_s", metavar="DURATION", help=help_
-    )
+    help_ = f"how long a flow may be silent after something happened ({SILENCE_S:g}s; with mtu {MTU_SILENCE_S:g}s)"
+    sub.add_argument("--silence", type=parse_duration, dest="silence_s", metavar="DURATION", help=help_)
     sub.add_argument("-o", "--output", choices=("table", "json"), default="table", help="how to print the answer")
     sub.set_defaults(strength=lambda _given: Strength())
 
@@ -162,7 +160,7 @@ def _play_all(given: argparse.Namespace, wanted: Sequence[Experiment]) -> list[R
         _mend_first(layout)
         stage = choosing.choose(layout, Wish(slice=given.slice, source=given.source, target=given.target))
         if not quiet:
-            report.show_stage(stage, terms.silence_s)
+            report.show_stage(stage)
         results = [_play(layout, stage, one, terms, alone=len(wanted) == 1, quiet=quiet) for one in wanted]
     if quiet:
         print(report.to_json(results))
@@ -199,7 +197,7 @@ def _play(layout: Layout, stage: Stage, one: Experiment, terms: Terms, *, alone:
     try:
         if quiet:
             return one.name, running.play(layout, stage, one, terms, lambda _: None)
-        print(f"\n{one.name}: {one.summary}", flush=True)
+        report.show_experiment(one, running.limits_of(stage, one, terms))
         outcome = running.play(
             layout, stage, one, terms, lambda text: print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
         )

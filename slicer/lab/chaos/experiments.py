@@ -15,6 +15,11 @@ from slicer.lab.layout import Layout, Role
 from slicer.model.errors import InvalidError
 from slicer.model.names import check_range
 
+SILENCE_S = 1.0
+"""What a slice needs at most, as a rule, to find another way."""
+MTU_SILENCE_S = 3.0
+"""A smaller path is looked for once a second, and believed after three losses."""
+
 
 class Target(StrEnum):
     """Which machines an experiment is for."""
@@ -41,7 +46,7 @@ class Strength:
 
     loss_percent: int = 5
     delay_ms: int = 50
-    size: int = 1300
+    size: int = 1400
 
     def __post_init__(self) -> None:
         check_range("loss in per cent", self.loss_percent, 1, 100)
@@ -86,6 +91,8 @@ class Experiment:
     target: Target
     hold: Hold
     steps: Callable[[Scene], Sequence[Step]]
+    silence_s: float = SILENCE_S
+    """How long a flow may be silent after something happened, where the user does not say."""
 
 
 def _rules(text: str, said: str) -> Callable[[Scene], Sequence[Step]]:
@@ -231,6 +238,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         target=Target.GATEWAYS,
         hold=Hold.HEALS,
         steps=_narrow,
+        silence_s=MTU_SILENCE_S,
     ),
     Experiment(
         name="nat-rebind",

@@ -17,6 +17,7 @@ from slicer.lab.chaos.choosing import Stage
 from slicer.lab.chaos.experiments import Experiment, Hold
 from slicer.lab.chaos.judging import HEALED_S, Figures, Limits, Opinion, most_silence_s
 from slicer.lab.chaos.running import Outcome
+from slicer.model.slices import Objectives
 
 PIPE_WIDTH = 10_000
 """Where nobody's terminal is, lines are not broken."""
@@ -32,25 +33,32 @@ def show_catalogue(experiments: Iterable[Experiment]) -> None:
     _print(_console(), table)
 
 
-def show_stage(stage: Stage, silence_s: float) -> None:
-    """Between whom flows run, and what is wanted."""
+def show_stage(stage: Stage) -> None:
+    """Between whom flows run, and what the slice wants."""
     page = _console()
     ends = f"{stage.source.full_name} on {stage.source.node}, {stage.target.full_name} on {stage.target.node}"
     page.print(f"slice {stage.slice}: flows between {ends}")
-    page.print(f"wanted: {'; '.join(words_of(Limits(silence_s=silence_s, objectives=stage.objectives)))}")
+    page.print(f"objectives: {words_of_aims(stage.objectives)}")
 
 
-def words_of(limits: Limits) -> list[str]:
-    """What is wanted, in words."""
-    words = [f"no flow silent for more than {limits.silence_s:g} s"]
-    aims = limits.objectives
+def words_of_aims(aims: Objectives | None) -> str:
+    """A slice's objectives, in words."""
     if aims is None:
-        return [*words, "the slice has no objectives (slicectl objectives set)"]
-    if aims.latency_ms is not None:
-        words.append(f"then a round trip of at most {aims.latency_ms} ms")
-    if aims.loss_percent is not None:
-        words.append(f"then at most {aims.loss_percent} % lost")
-    return [*words, "the objectives met before and after"]
+        return "the slice has none (slicectl objectives set)"
+    words = [f"a round trip of at most {aims.latency_ms} ms"] if aims.latency_ms is not None else []
+    words += [f"at most {aims.loss_percent} % lost"] if aims.loss_percent is not None else []
+    return ", ".join(words) or "that packets pass"
+
+
+def show_experiment(experiment: Experiment, limits: Limits) -> None:
+    """What is about to be done, and what is wanted meanwhile."""
+    page = _console()
+    page.print(f"\n{experiment.name}: {experiment.summary}")
+    most = f"{most_silence_s(experiment.hold, limits):g} s"
+    if experiment.hold is Hold.NOTHING:
+        page.print(f"{INDENT}wanted: packets flow again {most} after the repair")
+    else:
+        page.print(f"{INDENT}wanted: no flow silent for more than {most}")
 
 
 def show_outcome(experiment: Experiment, outcome: Outcome) -> None:

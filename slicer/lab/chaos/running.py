@@ -52,7 +52,8 @@ class Terms:
     cluster: str
     node: str
     hold_s: float
-    silence_s: float
+    silence_s: float | None
+    """None: what the experiment itself allows."""
     strength: Strength
 
 
@@ -62,10 +63,12 @@ Say = Callable[[str], None]
 def play(layout: Layout, stage: Stage, experiment: Experiment, terms: Terms, say: Say) -> Outcome:
     """Play one experiment; errors if it could not be played. The lab is repaired when this returns or raises."""
     wanted = plan(layout, stage, experiment, terms)
-    limits = Limits(silence_s=terms.silence_s, objectives=stage.objectives)
+    limits = limits_of(stage, experiment, terms)
     with flowing(layout, stage.source, stage.target) as flows, Listener(layout, stage) as listener:
         _begin(flows, listener, say)
-        times = _disturb(layout, flows, wanted, terms, say)
+        times = _disturb(layout, wanted, terms.hold_s, say)
+        _settle(flows, times.repaired_at, limits, say)
+        times = replace(times, ended_at=time.monotonic())
         found = tuple(figures(one, times, limits) for one in flows.directions())
         opinion = _conclude(listener, times, say)
     return Outcome(
@@ -77,6 +80,12 @@ def play(layout: Layout, stage: Stage, experiment: Experiment, terms: Terms, say
         opinion=opinion,
         reasons=judge(experiment.hold, limits, found, opinion),
     )
+
+
+def limits_of(stage: Stage, experiment: Experiment, terms: Terms) -> Limits:
+    """What is wanted: of the user, else of the experiment; and of the slice."""
+    silence_s = experiment.silence_s if terms.silence_s is None else terms.silence_s
+    return Limits(silence_s=silence_s, objectives=stage.objectives)
 
 
 def plan(layout: Layout, stage: Stage, experiment: Experiment, terms: Terms) -> tuple[Step, ...]:
@@ -115,29 +124,28 @@ def _begin(flows: Flows, listener: Listener, say: Say) -> None:
     time.sleep(BEFORE_S)
 
 
-def _disturb(layout: Layout, flows: Flows, wanted: Sequence[Step], terms: Terms, say: Say) -> Times:
+def _disturb(layout: Layout, wanted: Sequence[Step], hold_s: float, say: Say) -> Times:
+    """The fault, as long as it is wanted, and its repair, whatever happens."""
     journal.arm(layout, wanted)
     fault_at = time.monotonic()
     try:
         for step in sorted(wanted, key=lambda step: step.after):
-            _sleep_until(fault_at + step.after * terms.hold_s)
+            _sleep_until(fault_at + step.after * hold_s)
             steps.do(layout, step)
             say(step.said)
-        _sleep_until(fault_at + terms.hold_s)
+        _sleep_until(fault_at + hold_s)
     finally:
         repair_at = time.monotonic()
         journal.repair(layout, lambda what: say(f"{what}: repaired"))
-    repaired_at = time.monotonic()
+    now = time.monotonic()
+    return Times(started=fault_at - BEFORE_S, fault_at=fault_at, repair_at=repair_at, repaired_at=now, ended_at=now)
+
+
+def _settle(flows: Flows, repaired_at: float, limits: Limits, say: Say) -> None:
+    """Until all flows run again, and long enough to judge them."""
     if not flows.wait_until_all_run(RETURN_S):
         say(f"packets do not flow again, {RETURN_S:.0f} s after the repair")
-    _sleep_until(repaired_at + terms.silence_s + SETTLED_S)
-    return Times(
-        started=fault_at - BEFORE_S,
-        fault_at=fault_at,
-        repair_at=repair_at,
-        repaired_at=repaired_at,
-        ended_at=time.monotonic(),
-    )
+    _sleep_until(repaired_at + limits.silence_s + SETTLED_S)
 
 
 def _conclude(listener: Listener, times: Times, say: Say) -> Opinion:

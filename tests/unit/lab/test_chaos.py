@@ -7,10 +7,11 @@ import dataclasses
 import pytest
 
 from slicer.lab.chaos import experiments, faults, judging, steps
-from slicer.lab.chaos.choosing import Wish, choose_pods, choose_slice
+from slicer.lab.chaos.choosing import Pod, Stage, Wish, choose_pods, choose_slice
 from slicer.lab.chaos.experiments import EXPERIMENTS, Choice, Hold, Scene, Strength, Target, machines_for
 from slicer.lab.chaos.judging import Direction, Figures, Limits, Opinion, Times, figures, judge
 from slicer.lab.chaos.relay import is_between_clusters
+from slicer.lab.chaos.running import Terms, limits_of
 from slicer.lab.chaos.steps import Kind
 from slicer.lab.layout import Layout
 from slicer.model.errors import InvalidError, NotFoundError, SlicerError
@@ -221,6 +222,9 @@ def test_a_strength_that_cannot_be_is_refused(wrong):
         Strength(**wrong)
 
 
+POD = Pod(cluster="a", namespace="shop", name="client", node="a-n1", address="10.0.0.1")
+
+
 def attachment(name, cluster, state="attached"):
     """An attachment as the hub tells it."""
     return {
@@ -314,6 +318,15 @@ def test_only_what_must_hold_all_the_time_is_held_to_more_than_the_user_asks():
     """An unharmed flow is one that does not stand still at all."""
     assert judging.most_silence_s(Hold.HEALS, QUIET) == 1.0
     assert judging.most_silence_s(Hold.UNHARMED, QUIET) == judging.HEALED_S
+
+
+@pytest.mark.parametrize(("name", "asked_s", "silence_s"), [("loss", None, 1), ("mtu", None, 3), ("mtu", 0.5, 0.5)])
+def test_what_the_user_says_of_silence_counts_before_what_the_experiment_allows(name, asked_s, silence_s):
+    """A path that shrinks may take longer to be found than a gateway that died."""
+    stage = Stage(slice="red", objectives=Objectives(), gateways={}, source=POD, target=POD)
+    terms = Terms(cluster="", node="", hold_s=5, silence_s=asked_s, strength=Strength())
+
+    assert limits_of(stage, experiments.find(name)[0], terms) == Limits(silence_s=silence_s, objectives=Objectives())
 
 
 def test_the_bench_is_of_experiments_that_heal():
