@@ -144,6 +144,8 @@ class Remote:
 
     cluster: str
     blocks: tuple[Prefix, ...]
+    gateways: Mapping[str, tuple[Prefix, ...]] = field(default_factory=dict)
+    """The blocks of its nodes that are gateways, by node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +275,8 @@ class _Grouped:
     """By slice and cluster."""
     held: Mapping[str, Mapping[str, NodeBlocks]]
     """Of this cluster, by slice and node."""
+    far: Mapping[tuple[str, str], Mapping[str, tuple[Prefix, ...]]]
+    """Of other clusters' gateways, by slice and cluster, and node."""
     gateways: Mapping[int, Sequence[Gateway]]
     """Of this cluster, by tunnel set and slot."""
     remote_gateways: tuple[Gateway, ...]
@@ -284,9 +288,12 @@ def _grouped(view: Documents, cluster: str) -> _Grouped:
     for given in of_kind(view, ClusterBlocks):
         blocks[given.slice][given.cluster] = given.blocks
     held: dict[str, dict[str, NodeBlocks]] = defaultdict(dict)
+    far: dict[tuple[str, str], dict[str, tuple[Prefix, ...]]] = defaultdict(dict)
     for of_node in of_kind(view, NodeBlocks):
         if of_node.cluster == cluster:
             held[of_node.slice][of_node.node] = of_node
+        else:
+            far[of_node.slice, of_node.cluster][of_node.node] = of_node.blocks
     gateways: dict[int, list[Gateway]] = defaultdict(list)
     for gateway in sorted(of_kind(view, Gateway), key=lambda gateway: gateway.slot):
         if gateway.cluster == cluster:
@@ -294,6 +301,7 @@ def _grouped(view: Documents, cluster: str) -> _Grouped:
     return _Grouped(
         blocks=blocks,
         held=held,
+        far=far,
         gateways=gateways,
         remote_gateways=tuple(gateway for gateway in of_kind(view, Gateway) if gateway.cluster != cluster),
         generations=generations(view),
@@ -326,7 +334,9 @@ def _slice_here(
         routers=mine.router_addresses() if mine else (),
         neighbours=tuple(_neighbours(held, state.spec.encryption, nodes)),
         remotes=tuple(
-            Remote(cluster=c, blocks=tuple(sorted(blocks[c], key=_by_family)))
+            Remote(
+                cluster=c, blocks=tuple(sorted(blocks[c], key=_by_family)), gateways=documents.far.get((name, c), {})
+            )
             for c in sorted(blocks)
             if c != local.cluster and state.spec.has_cluster(c)
         ),

@@ -133,6 +133,8 @@ class TunnelEnd:
     state: GatewayState
     """Of the far gateway."""
     peer: WgPeer
+    blocks: tuple[Prefix, ...]
+    """Of the far gateway's own node: there is no shorter way to its pods."""
 
     @property
     def hop(self) -> Hop:
@@ -185,6 +187,7 @@ def _tunnel_ends(
                 generation=tunnel.generation,
                 state=gateway.state,
                 peer=_peer(gateway, far, tunnel, address, blocks),
+                blocks=_own_blocks(slices, gateway),
             )
 
 
@@ -214,6 +217,13 @@ def remote_blocks(slices: Sequence[SliceHere], cluster: str) -> tuple[Prefix, ..
     return tuple(sorted(found, key=_by_family))
 
 
+def _own_blocks(slices: Sequence[SliceHere], gateway: Gateway) -> tuple[Prefix, ...]:
+    """What the gateway's own node holds in these slices, sorted."""
+    remotes = (remote for here in slices for remote in here.remotes if remote.cluster == gateway.cluster)
+    found = (block for remote in remotes for block in remote.gateways.get(gateway.node, ()))
+    return tuple(sorted(found, key=_by_family))
+
+
 def _by_family(block: Prefix) -> tuple[int, int, int]:
     return (block.version, int(block.network_address), block.prefixlen)
 
@@ -230,7 +240,16 @@ def _remote_routes(
         if wanted:
             found = spread(ns, cluster, version, members, used)
             yield from found.items()
-            yield from (Route(ns=ns, dst=block, nexthop=found.group.id, mtu=mtu) for block in wanted)
+            single = {hop: one.id for hop, (one, _) in zip(members, found.hops, strict=True) if hop in used}
+            ways = _straight(ends, single, found.group.id, version) | dict.fromkeys(wanted, found.group.id)
+            yield from (Route(ns=ns, dst=block, nexthop=ways[block], mtu=mtu) for block in sorted(ways, key=_by_family))
+
+
+def _straight(ends: Sequence[TunnelEnd], single: Mapping[Hop, int], group: int, version: int) -> dict[Prefix, int]:
+    """By block the nexthop to the pods of the far gateways' own nodes: their tunnel, or all while it is not used."""
+    blocks = {block: group for end in ends for block in end.blocks if block.version == version}
+    used = {block: single[end.hop] for end in ends if end.hop in single for block in end.blocks}
+    return {block: used.get(block, group) for block in blocks}
 
 
 def used_ends(cluster: str, ends: Sequence[TunnelEnd], here: SliceHere, local: LocalState) -> list[TunnelEnd]:

@@ -7,6 +7,8 @@ The network is drawn in guarded.py. Nothing here asserts how long anything took:
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from guarded import GATEWAYS, Guarded, running, until, vars_of
 
@@ -280,3 +282,46 @@ def test_every_group_of_every_gateway_is_full_at_rest(guarded):
     guarded.settled()
 
     assert [guarded.groups(node, "t-00") for node in GATEWAYS] == [[2, 2]] * len(GATEWAYS)
+
+
+def turned(guarded, node):
+    """Packets that a gateway took out of its tunnels into the slice so far: probes are none of them."""
+    links = guarded.net.nodes[node].machine.run("ip -j -s link show tk000001", "t-00")
+    return json.loads(links)[0]["stats64"]["tx"]["packets"]
+
+
+def test_pods_of_gateways_are_reached_straight_and_by_the_others_when_that_fails(guarded):
+    """Between pods on two gateways' nodes no third node carries anything, until the tunnel between the two is dead."""
+    guarded.settled()
+    one, two = guarded.pods["a-n1"], guarded.pods["b-n1"]
+    two.node.machine("echo", two.name, str(two.address(4)), 7)
+    one.node.machine("stream", one.name, str(two.address(4)), 7, 12, 0.01)
+
+    def progress():
+        return one.node.machine("progress")
+
+    def all_go_on(what):
+        before = progress()
+        until(lambda: all(now > then + 20 for now, then in zip(progress(), before, strict=True)), what)
+
+    try:
+        all_go_on("flows run")
+        before = {node: turned(guarded, node) for node in GATEWAYS}
+        all_go_on("flows go on")
+        grown = {node: turned(guarded, node) - before[node] for node in GATEWAYS}
+        assert min(grown["a-n1"], grown["b-n1"]) >= 12 * 20
+        assert max(grown["a-n2"], grown["b-n2"]) < 12, grown
+
+        (port,) = (tunnel.port for tunnel in one.node.local.tunnels if tunnel.device == "w0.0")
+        one.node.machine.run(
+            f"nft 'add table inet deaf; add chain inet deaf in {{ type filter hook input priority 0; }};"
+            f" add rule inet deaf in udp dport {port} drop'"
+        )
+        all_go_on("flows go on over other gateways")
+        detour = turned(guarded, "b-n2")
+        all_go_on("flows go on over other gateways")
+        assert turned(guarded, "b-n2") - detour >= 12
+        one.node.machine.run("nft delete table inet deaf")
+        guarded.settled()
+    finally:
+        one.node.machine("streamed")

@@ -8,7 +8,6 @@ import pytest
 
 from slicer.model.clusters import NodeBlocks
 from slicer.model.documents import key_of
-from slicer.plan.assuming import assumed_health
 from slicer.plan.dataplane import Health, plan_node
 from slicer.plan.dataplane_diff import diff
 from slicer.plan.dataplane_tunnel import probe_address
@@ -153,27 +152,6 @@ def test_routers_alone_may_probe_over_vxlan(view, make):
 
     assert rules[0] == 'iifname "vx0" ip saddr { 10.1.0.129, 10.1.0.193 } ip daddr 10.1.0.65 udp dport 8383 accept'
     assert all(rule.startswith('iifname "vx0"') for rule in rules)
-
-
-def test_routes_say_the_least_that_the_tunnels_in_use_carry(view, make):
-    """One route has both tunnels of its group; one that is avoided does not count; what is unknown stays as it was."""
-    local = make.local("a-n1", (0, 0), (0, 1))
-    plan = plan_probes(view, local)
-    _, first, second = plan.targets
-    up = {target: Line(up=True, proved=True, rtts_s=(0.001,), answered=9) for target in plan.targets}
-
-    narrow = judge(plan, up, Health(), sizes={first: 1420, second: 1300})
-    assert narrow.path_mtus == {(0, "b", 1300)}
-    down = up | {second: Line(up=False)}
-    assert not judge(plan, down, narrow, sizes={first: 1420, second: 1300}).path_mtus
-    assert judge(plan, up, narrow).path_mtus == narrow.path_mtus
-    assert not judge(plan, up, narrow, sizes={first: 1420, second: 1420}).path_mtus
-
-    routes = {r.mtu for r in plan_node(view, replace(local, health=narrow)).routes if r.ns == "t-00" and r.nexthop}
-    assert routes == {1300}
-    left_behind = plan_node(view, replace(local, health=narrow))
-    assert assumed_health(view, local, left_behind).path_mtus == narrow.path_mtus
-    assert not assumed_health(view, local, plan_node(view, local)).path_mtus
 
 
 def test_a_node_probes_gateways_and_a_gateway_its_tunnels_too(view, make):
