@@ -22,13 +22,14 @@ WANTED = (
 )
 BYTECODE = TOOLS / "bytecode"
 PLUGINS = ("-p", "pytest_timeout", "-p", "no:cacheprovider")
-PATIENCE = ("-o", "timeout=900")
-LAZY = "import node_process, slicer.kernel.wireguard_kernel, pyroute2.netlink.generic.wireguard"
+PATIENCE = ("-o", "timeout=1800")
+LAZY = "import node_process, governed, slicer.kernel.wireguard_kernel, pyroute2.netlink.generic.wireguard"
 """What a node process imports, first and last."""
 SETTINGS = {
     "PYTHONPYCACHEPREFIX": str(BYTECODE),
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     "SLICER_TEST_WIREGUARD": "kernel",
+    "SLICER_TEST_SLOWNESS": "20",
 }
 
 

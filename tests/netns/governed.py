@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from guarded import Guarded, until
+from guarded import SLOWNESS, Guarded, until
 
 from slicer.model.clusters import Cluster, Drain, Gateway, Node, Rotation, RotationState, TunnelEndpoint
 from slicer.model.documents import Document, of_kind
@@ -23,11 +23,11 @@ from slicer_controller.member import Member
 from slicer_controller.state import State
 from slicer_controller.store.memory import MemoryStore
 
-WAIT_S = 90.0
+WAIT_S = 90.0 * SLOWNESS
 AROUND_S = 1.0
 """What happened so shortly before and after a loss may be its reason."""
 FLOWS = 6
-INTERVAL_S = 0.005
+INTERVAL_S = 0.005 * SLOWNESS
 """Between two datagrams of a flow."""
 
 

@@ -5,6 +5,7 @@ pod one (a-n3) - slice - a-n1 or a-n2 (gateways) - tunnels - b-n1 or b-n2 (gatew
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,12 @@ from typing import Any, TypeVar
 from node_process import WIREGUARD
 from testnet import Network
 
+from slicer.plan.probing import Pace
+
 N = TypeVar("N", bound="Guarded")
-WAIT_S = 40.0
+SLOWNESS = float(os.environ.get("SLICER_TEST_SLOWNESS", "1"))
+"""How much slower than a real machine this one is: an emulated one finds its peers dead at the usual pace of probes."""
+WAIT_S = 40.0 * SLOWNESS
 """Long enough for a loaded machine; everything waited for takes a second or two on a quiet one."""
 GATEWAYS = ("a-n1", "a-n2", "b-n1", "b-n2")
 
@@ -43,7 +48,7 @@ class Guarded:
 
     def __init__(self, *, wireguard: str = WIREGUARD, **prober: Any) -> None:
         self.net = Network(nodes_each=3, gateways=2, wireguard=wireguard)
-        self.prober = prober
+        self.prober = {"pace": Pace(interval_s=0.1 * SLOWNESS), **prober}
 
     def start(self) -> None:
         self.net.start()
@@ -95,7 +100,7 @@ class Guarded:
     def start_flows(self, number: int = 12) -> None:
         """UDP flows from pod one to pod two's echo."""
         one, two = self.pods["a-n3"], self.pods["b-n3"]
-        one.node.machine("stream", one.name, str(two.address(4)), 7, number, 0.01)
+        one.node.machine("stream", one.name, str(two.address(4)), 7, number, 0.01 * SLOWNESS)
         until(lambda: all(count > 5 for count in self.progress()), "all flows run")
 
     def progress(self) -> list[int]:
