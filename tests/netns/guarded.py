@@ -44,15 +44,16 @@ def running(network: N) -> Iterator[N]:
 
 
 class Guarded:
-    """The network, with what the tests do to it."""
+    """The network, with what the tests do to it. `spec`: of its slice."""
 
-    def __init__(self, *, wireguard: str = WIREGUARD, **prober: Any) -> None:
+    def __init__(self, *, wireguard: str = WIREGUARD, spec: dict[str, Any] | None = None, **prober: Any) -> None:
         self.net = Network(nodes_each=3, gateways=2, wireguard=wireguard)
+        self.spec = spec or {}
         self.prober = {"pace": Pace(interval_s=0.1 * SLOWNESS), **prober}
 
     def start(self) -> None:
         self.net.start()
-        self.net.add_slice("red", 1, "10.77.0.0/16", "fd77::/48")
+        self.net.add_slice("red", 1, "10.77.0.0/16", "fd77::/48", **self.spec)
         self.net.converge()
         for node in self.net.nodes:
             self.net.add_pod(f"red-{node}", node, "red")

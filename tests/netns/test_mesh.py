@@ -9,10 +9,10 @@ The network is drawn in testnet.py; here red is encrypted everywhere and green, 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import count
 
 import pytest
-from guarded import running, until
+from captures import captures
+from guarded import Guarded, running, until
 from testnet import Network
 
 from slicer.model.clusters import Node
@@ -24,7 +24,6 @@ RED, GREEN = "s-000001", "s-000002"
 VXLAN_OF = {RED: "0800000000000100", GREEN: "0800000000000200"}
 """The VXLAN header of each slice, in hex (RFC 7348, section 5): flags with the VNI bit, the VNI."""
 MESH_FILES = (MESH_NS, "w256.0.sock", "256-0.key")
-_numbers = count()
 
 
 @pytest.fixture(scope="module")
@@ -57,35 +56,11 @@ def pod(net, name):
     return next(p for node in net.nodes.values() for p in node.pods if p.name == name)
 
 
-class Capture:
-    """All packets of one device of one node, from now on."""
-
-    def __init__(self, node, device, ns=""):
-        self.machine, self.file = node.machine, f"/run/capture{next(_numbers)}"
-        dump = ["tcpdump", "--immediate-mode", "-U", "-n", "-s0", "-i", device, "-w", self.file]
-        self.pid = self.machine("spawn", ["sh", "-c", f"exec {' '.join(dump)}"], ns)
-        until(self.packets, "tcpdump listens")
-
-    def packets(self):
-        """The file in hex: a header, then every packet."""
-        return self.machine.run(f"od -An -v -tx1 {self.file} 2>/dev/null | tr -d ' \\n'", check=False)
-
-    def stop(self):
-        self.machine.run(f"kill {self.pid}; rm {self.file}")
-
-
 @pytest.fixture
 def capture():
     """Makes captures that end with the test."""
-    made = []
-
-    def begin(*where):
-        made.append(Capture(*where))
-        return made[-1]
-
-    yield begin
-    for one in made:
-        one.stop()
+    with captures() as begin:
+        yield begin
 
 
 @pytest.mark.parametrize("name", ["red", "green"])
@@ -366,3 +341,28 @@ def left_behind(net):
         name: tuple(file for where in directories for file in node.machine("files", where) if file in MESH_FILES)
         for name, node in net.nodes.items()
     }
+
+
+def test_it_looks_after_itself_and_never_in_clear():
+    """Nodes probe their gateways through the mesh; a killed device comes back, and meanwhile nothing goes round it."""
+    with running(Guarded(spec={"encryption": Encryption.EVERYWHERE})) as guarded, captures() as capture:
+        node = guarded.net.nodes["a-n3"]
+        wire, mesh = capture(node, "eth0"), capture(node, "w256.0", MESH_NS)
+        until(lambda: VXLAN_OF[RED] in mesh.packets(), "probes are in the mesh")
+        guarded.start_flows()
+        before = node.machine.run("cat /sys/class/net/w256.0/ifindex", MESH_NS)
+        node.machine.run(f"kill -9 $(pidof wireguard-go) || ip -n {MESH_NS} link del w256.0")
+        until(lambda: _index(node) not in {"", before}, "the device is there again")
+        guarded.all_go_on("flows go on")
+        guarded.settled()
+        guarded.end_flows()
+        seen = wire.packets()
+
+    assert len(seen) > 10_000
+    assert VXLAN_OF[RED] not in seen
+
+
+def _index(node):
+    """Interface index of the mesh's device; empty while there is none."""
+    found = node.machine.run("cat /sys/class/net/w256.0/ifindex", MESH_NS, check=False)
+    return found if found.strip().isdigit() else ""
