@@ -26,6 +26,14 @@ def test_the_kernel_loads_wireguard_when_it_is_asked_for_a_device(machine):
     assert "wireguard " in machine.run("cat /proc/modules")
 
 
+def test_what_a_killed_agent_left_does_not_hide_the_kernels_wireguard(machine):
+    """A device under the name of the attempt is no reason to take wireguard-go, and nobody's to remove."""
+    machine.run("ip link add w-probe type wireguard")
+
+    assert machine("start", wireguard="auto") == "kernel"
+    assert "w-probe" in machine.run("ip -o link")
+
+
 def test_the_tests_ask_for_the_kernels_wireguard():
     """Every data plane of a test network is told to use it, and refuses to start otherwise."""
     assert WIREGUARD == "kernel"
