@@ -45,11 +45,13 @@ class Sizes:
 
     def step(self, lines: Mapping[Target, Line], send: Send, now: float) -> bool:
         """Judge what was due for an answer and ask anew; whether something was found out."""
-        before = self.found()
+        news = False
         for target, asked in self._tunnels.items():
             if now >= asked.due_at:
+                before = asked.known.found
                 self._ask(target, asked, lines[target], send, now)
-        return self.found() != before
+                news |= asked.known.found != before
+        return news
 
     def _ask(self, target: TunnelTarget, asked: _Asked, line: Line, send: Send, now: float) -> None:
         clean = line.proved and line.is_clean(self._pace, CLEAN)
