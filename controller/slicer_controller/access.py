@@ -195,10 +195,11 @@ class Door:
         return Peer(kind=kind, cluster=name if kind == "cluster" else self._cluster, name=name)
 
     def _check(self, entry: Entry, peer: Peer, key: str, expect: str | None) -> None:
-        if entry.value["expires_at_s"] <= self._clock():
-            raise UnauthenticatedError(f"the join token for {peer.uri} has expired; make a new one", reason="Expired")
+        # Said also when its life is over: somebody else has joined with it.
         if entry.value["used_by"] not in {None, key}:
             raise _used(peer)
+        if entry.value["expires_at_s"] <= self._clock():
+            raise UnauthenticatedError(f"the join token for {peer.uri} has expired; make a new one", reason="Expired")
         if expect and not is_expected(peer.uri, expect):
             raise DeniedError(f"the join token is for {peer.uri}, not for {expect}", reason="WrongIdentity")
 
