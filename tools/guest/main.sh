@@ -9,7 +9,7 @@ mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /run
-mount -t tmpfs tmpfs /tmp
+chmod 1777 /tmp  # not a mount: the clone may lie in it, and all of the root is a scratch layer
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 # The kernel loads its modules by itself, as everywhere; only the device file of tun is made by who boots.
 mkdir -p /usr/lib/modules
