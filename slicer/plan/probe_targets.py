@@ -163,7 +163,6 @@ def judge(
     known: set[tuple[int, str, int, int]] = set()
     cut_off: set[tuple[int, str]] = set()
     gone: set[tuple[int, str]] = set()
-    path_mtus: set[tuple[int, str, int]] = set()
     for pair in plan.remotes:
         number, cluster = pair
         near = {t.node: lines[t] for t in plan.targets if isinstance(t, GatewayTarget) and t.spot.tunnel_set == number}
@@ -175,7 +174,6 @@ def judge(
         tunnels |= {(*pair, *device) for device in choose(far, _through(far), _up(far), passed)}
         judged |= {(*pair, node) for node in near}
         known |= {(*pair, *device) for device in far}
-        path_mtus |= _path_mtus(plan, pair, tunnels, sizes or {}, before)
         if far and not _through(far) and reaching:
             cut_off.add(pair)
         if _is_gone(near.values(), digest(cluster), (lost_here or {}).get(number, NOTHING) if far else None):
@@ -187,7 +185,7 @@ def judge(
         judged_tunnels=frozenset(known),
         cut_off=frozenset(cut_off),
         gone=frozenset(gone),
-        path_mtus=frozenset(path_mtus),
+        path_mtus=frozenset().union(*(_path_mtus(plan, p, tunnels, sizes or {}, before) for p in plan.remotes)),
     )
 
 
