@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from slicer.kernel import switch
+from slicer.kernel import netns, switch
 from slicer.kernel.apply import Applier
 from slicer.kernel.commands import Errors, find_leaf
 from slicer.kernel.keys import Keys, Tunnel
@@ -161,6 +161,8 @@ class DataPlane:
 
     def mesh_handshakes(self) -> dict[str, int | None]:
         """When each peer of the mesh was last heard, by public key: Unix time, None for never."""
+        if not netns.exists(netns.path_of(MESH_NS)):
+            return {}  # asked every second: most nodes have no mesh, and reading devices costs
         with self._lock:
             states = self._observer.read_wireguard()
         peers = (peer for device, state in states if device.ns == MESH_NS for peer in state.peers)
