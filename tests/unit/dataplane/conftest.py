@@ -99,3 +99,14 @@ def make():
     for builder in (documents, local, node, gateway, key, prefixes, addresses):
         setattr(Make, builder.__name__, staticmethod(builder))
     return Make
+
+
+@pytest.fixture
+def view(make):
+    """Two gateways a cluster; node a-n3 is none."""
+    return make.documents(
+        make.gateway("a", 0, "a-n1", make.key(0), make.key(2)),
+        make.gateway("a", 1, "a-n2", make.key(4), make.key(5)),
+        make.gateway("b", 0, "b-n1", make.key(1), make.key(6)),
+        make.gateway("b", 1, "b-n2", make.key(3), make.key(7)),
+    )

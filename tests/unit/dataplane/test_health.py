@@ -28,17 +28,6 @@ from slicer.plan.probe_targets import (
 from slicer.plan.probing import PROBE_PREFIX, Line, Pace, digest
 
 
-@pytest.fixture
-def view(make):
-    """Two gateways a cluster; node a-n3 is none."""
-    return make.documents(
-        make.gateway("a", 0, "a-n1", make.key(0), make.key(2)),
-        make.gateway("a", 1, "a-n2", make.key(4), make.key(5)),
-        make.gateway("b", 0, "b-n1", make.key(1), make.key(6)),
-        make.gateway("b", 1, "b-n2", make.key(3), make.key(7)),
-    )
-
-
 def ways(plan, ns):
     """Of each group in a namespace the devices and next hops that it leads to, the spare left out."""
     hops = {hop.id: hop for hop in plan.nexthops if hop.ns == ns}

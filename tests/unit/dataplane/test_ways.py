@@ -5,25 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_network
 
-import pytest
-
 from slicer.model.clusters import GatewayState, NodeBlocks
 from slicer.model.documents import key_of
 from slicer.plan.assuming import assumed_health
 from slicer.plan.dataplane import Health, plan_node
 from slicer.plan.probe_targets import judge, plan_probes
 from slicer.plan.probing import Line
-
-
-@pytest.fixture
-def view(make):
-    """Two gateways a cluster; node a-n3 is none."""
-    return make.documents(
-        make.gateway("a", 0, "a-n1", make.key(0), make.key(2)),
-        make.gateway("a", 1, "a-n2", make.key(4), make.key(5)),
-        make.gateway("b", 0, "b-n1", make.key(1), make.key(6)),
-        make.gateway("b", 1, "b-n2", make.key(3), make.key(7)),
-    )
 
 
 def test_pods_of_a_gateways_node_are_reached_straight_while_its_tunnel_is_used(view, make):
