@@ -40,10 +40,11 @@ def test_slice_without_a_namespace_yet(node: Node) -> None:
     assert not node.service.attacher.journal.all()
 
 
-def test_slice_that_comes_while_waiting(node: Node) -> None:
-    """An ADD waits a little for a slice that is just being made."""
+@pytest.mark.parametrize("missing", ["nodeblock/late/a/a-n1", "slice/late"])
+def test_slice_that_comes_while_waiting(node: Node, missing: str) -> None:
+    """An ADD waits a little for a slice that is just being made, and for one that its node has not heard of yet."""
     name = node.add_slice("late", ("10.50.0.0/26",))
-    block = node.view.pop("nodeblock/late/a/a-n1")
+    document = node.view.pop(missing)
     node.stop()
     node.patience_s = 60.0
     node.start()
@@ -52,31 +53,12 @@ def test_slice_that_comes_while_waiting(node: Node) -> None:
     thread = threading.Thread(target=lambda: answers.append(pod.add(configuration(slice_name="late"))))
     thread.start()
     eventually(lambda: node.starved)
-    node.put(block)
+    node.put(document)
     node.service.attacher.hopes.ring()
     thread.join()
 
     assert answers[0].ok().json["ips"][0]["address"] == "10.50.0.2/32"
     assert name == node.slice_netns("late")
-
-
-def test_slice_that_the_node_has_not_heard_of_yet(node: Node) -> None:
-    """A pod may be created in the moment that its slice is: its node hears of the slice a little later."""
-    node.add_slice("late", ("10.50.0.0/26",))
-    state = node.view.pop("slice/late")
-    node.stop()
-    node.patience_s = 60.0
-    node.start()
-    pod = node.pod()
-    answers: list[Answer] = []
-    thread = threading.Thread(target=lambda: answers.append(pod.add(configuration(slice_name="late"))))
-    thread.start()
-    eventually(lambda: node.starved)
-    node.put(state)
-    node.service.attacher.hopes.ring()
-    thread.join()
-
-    assert answers[0].ok().json["ips"][0]["address"] == "10.50.0.2/32"
 
 
 def test_namespace_that_the_slice_does_not_admit(node: Node) -> None:
