@@ -31,6 +31,7 @@ def pair():
     """Two clusters of two nodes; a pod of each slice on each node."""
     with running(Network()) as network:
         add_slices(network)
+        wait_for_sessions(network)
         yield network
 
 
@@ -41,6 +42,7 @@ def six():
         for node in network.nodes.values():
             node.local = replace(node.local, addresses=node.local.addresses[1:])
         add_slices(network)
+        wait_for_sessions(network)
         yield network
 
 
@@ -50,6 +52,15 @@ def add_slices(net):
     net.add_slice("green", 2, "10.78.0.0/16", "fd78::/48", tunnel_set=1)
     net.converge()
     add_pods(net, "red", "green")
+
+
+def wait_for_sessions(net):
+    """Until small packets pass between all nodes: a handshake that is lost at first comes again after 5 s."""
+    for slice_name in ("red", "green"):
+        pods = [one for node in net.nodes.values() for one in node.pods if one.slice == slice_name]
+        for one in pods:
+            for two in pods:
+                until(lambda one=one, two=two: one.ping(two.address(4), wait=1), f"{one.name} reaches {two.name}")
 
 
 def pod(net, name):
