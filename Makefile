@@ -5,7 +5,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.tools/bin:$(PATH)
-export PYTHONDONTWRITEBYTECODE := 1
+# Tests, demo and benchmarks start Python some hundred times: each start reads bytecode, whatever the caller's session says.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Arguments for pytest (`make test TEST=tests/unit`), for one benchmark (`make bench BENCH=attach`).
 TEST ?=
@@ -69,3 +70,4 @@ docs: setup ## write the generated pages anew: benchmark tables
 
 clean: ## remove what setup and the tools put into this clone
 	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
