@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tools import debian_root, gomodule
+from tools import debian_root, gomodule, plugin
 from tools.archive import Content, Link, render_layer, write_archive
 from tools.pins import read_pins
 from tools.run import ROOT, TOOLS, ToolError, finish, run, say
@@ -194,10 +194,11 @@ def _dependencies(image: Image) -> Path:
 
 
 def _ours(image: Image) -> bytes:
-    """The project's own packages, and wireguard-go for hosts whose kernel has no WireGuard."""
+    """The project's own packages, the CNI executable, and wireguard-go for hosts whose kernel has no WireGuard."""
     entries = dict(_tree(_site()))
     if image.name == "agent":
         entries["usr/lib/slicer/wireguard-go"] = _wireguard_go()
+        entries["usr/lib/slicer/slicer-cni"] = plugin.build()
     return render_layer(entries)
 
 

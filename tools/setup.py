@@ -13,7 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tools import apt, gomodule, wireguard
+from tools import apt, gomodule, plugin, wireguard
 from tools.pins import Pins, plan_packages, read_pins
 from tools.run import ROOT, TOOLS, ToolError, finish, retry, run, say, works
 
@@ -37,6 +37,7 @@ def main() -> int:
     _uv(pins)
     _environment()
     wireguard.provide(pins)
+    plugin.provide()
     if bench:
         _cni_plugins(pins)
     say("setup: done")
@@ -99,13 +100,13 @@ def _environment() -> None:
 def _cni_plugins(pins: Pins) -> None:
     target = TOOLS / "cni"
     target.mkdir(parents=True, exist_ok=True)
-    for plugin in CNI_PLUGINS:
-        kind = "ipam" if plugin == "host-local" else "main"
-        built = gomodule.build(pins.cni_plugins, f"plugins/{kind}/{plugin}", plugin)
+    for name in CNI_PLUGINS:
+        kind = "ipam" if name == "host-local" else "main"
+        built = gomodule.build(pins.cni_plugins, f"plugins/{kind}/{name}", name)
         if built is None:
-            apt.install(() if (DEBIAN_CNI / plugin).exists() else ("containernetworking-plugins",))
-            built = DEBIAN_CNI / plugin
-        link = target / plugin
+            apt.install(() if (DEBIAN_CNI / name).exists() else ("containernetworking-plugins",))
+            built = DEBIAN_CNI / name
+        link = target / name
         link.unlink(missing_ok=True)
         link.symlink_to(built)
     say(f"CNI plugins to compare with: {target.relative_to(ROOT)}")

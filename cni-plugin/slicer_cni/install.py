@@ -1,34 +1,28 @@
 """Puts the CNI executable `slicer` onto a host: `python -m slicer_cni.install`. Also takes it away again.
 
-With `--interpreter` it is a script for a Python that the host has; with `--standalone` it brings one along.
-Everything is made aside and renamed into place, so that a call meanwhile finds either the old or the new.
+With `--executable` it is a program that needs nothing of the host (tools/plugin.py builds it); with `--interpreter` it
+is a script for a Python that the host has. Everything is made aside and renamed into place, so that a call meanwhile
+finds either the old or the new. Imports the standard library only.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
-
-from slicer_cni import standalone
-from slicer_cni.launcher import render_launcher
 
 DEFAULT_BIN_DIR = Path("/opt/cni/bin")
 DEFAULT_INTERPRETER = "/usr/bin/python3"
 """The system's own Python starts quickest; a virtual environment's adds the search for its home."""
 DEFAULT_HOME = Path("/opt/slicer")
 PROGRAM = "slicer"
-_VERSION = re.compile(r"^[0-9][0-9A-Za-z.+]*-[0-9a-f]{8}$")
-_KEPT = 2
-"""Versions that stay: the new one, and the one before, which calls may still be about to start."""
+_INTERPRETER = re.compile(r"^([0-9][0-9A-Za-z.+]*-[0-9a-f]{8}|\.new-.*)$")
 
 
 def install(bin_dir: Path, interpreter: str = DEFAULT_INTERPRETER) -> Path:
@@ -37,47 +31,41 @@ def install(bin_dir: Path, interpreter: str = DEFAULT_INTERPRETER) -> Path:
     return put(bin_dir / PROGRAM, f"#!{interpreter} -IS\n{shim_text()}".encode())
 
 
-def install_standalone(bin_dir: Path, home: Path, *, host_root: Path = Path("/")) -> Path:
-    """The installed executable, which needs nothing but what lies in `home`.
-
-    `bin_dir` and `home` are paths of the host, whose file system (or these two directories of it) lies at `host_root`.
-    """
-    if platform.machine() != "x86_64":
-        raise OSError(f"the self-contained interpreter is for x86_64, this is {platform.machine()}: use --interpreter")
-    versions = _on(host_root, home)
-    versions.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=versions, prefix=".new-") as work:
-        made = Path(work, "tree")
-        made.mkdir()
-        name = f"{metadata.version('pod-slicer')}-{standalone.build(made, shim_text())}"
-        _place(made, versions / name, Path(work, "damaged"))
-    launcher = render_launcher(standalone.command(str(home / name)))
-    target = put(_on(host_root, bin_dir) / PROGRAM, launcher)
-    _forget_old(versions, name)
-    return target
+def install_executable(source: Path, bin_dir: Path) -> Path:
+    """The installed executable: a copy of the self-contained program `source`."""
+    data = source.read_bytes()
+    if not is_ours(data):
+        raise OSError(f"{source} is not the CNI plugin slicer")
+    return put(bin_dir / PROGRAM, data)
 
 
-def uninstall(bin_dir: Path, home: Path, *, host_root: Path = Path("/")) -> list[Path]:
+def uninstall(bin_dir: Path, home: Path) -> list[Path]:
     """What was removed: the executable if it is ours, and everything of ours in `home`."""
     removed = []
-    program, versions = _on(host_root, bin_dir) / PROGRAM, _on(host_root, home)
+    program = bin_dir / PROGRAM
     if program.is_file() and is_ours(program.read_bytes()):
         program.unlink()
         removed.append(program)
-    for path in _versions(versions):
-        shutil.rmtree(path)
-        removed.append(path)
-    for left in (versions / "bin/wireguard-go",):
+    for left in (*bin_dir.glob(f".{PROGRAM}-*"), home / "bin/wireguard-go"):
         if left.exists():
             left.unlink()
             removed.append(left)
-    _prune((versions / "bin", versions))
+    removed += forget_interpreters(home)
+    _prune((home / "bin", home))
     return removed
 
 
-def install_program(source: Path, home: Path, *, host_root: Path = Path("/")) -> Path:
+def forget_interpreters(home: Path) -> list[Path]:
+    """What was removed: the interpreters that our executables before 0.1.0 had in `home`."""
+    found = [path for path in home.iterdir() if _INTERPRETER.match(path.name)] if home.is_dir() else []
+    for path in found:
+        shutil.rmtree(path, ignore_errors=True)
+    return found
+
+
+def install_program(source: Path, home: Path) -> Path:
     """A copy of a statically linked program (wireguard-go) in `home`/bin; one that runs keeps the file it has."""
-    return put(_on(host_root, home) / "bin" / source.name, source.read_bytes())
+    return put(home / "bin" / source.name, source.read_bytes())
 
 
 def _prune(directories: Iterable[Path]) -> None:
@@ -117,34 +105,6 @@ def put(target: Path, data: bytes) -> Path:
     return Path(temporary).rename(target)
 
 
-def _place(made: Path, target: Path, damaged: Path) -> None:
-    """Rename the new version into place; one that is there stays unless its content is not what its name says."""
-    made.chmod(0o755)
-    if target.is_dir():
-        if target.name.endswith(standalone.digest(target)):
-            target.touch()
-            return
-        target.rename(damaged)
-    made.rename(target)
-
-
-def _versions(home: Path) -> list[Path]:
-    """Our directories in `home`, and what interrupted installations left, the newest first."""
-    found = [p for p in home.iterdir() if _VERSION.match(p.name) or p.name.startswith(".new-")] if home.is_dir() else []
-    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
-
-
-def _forget_old(home: Path, current: str) -> None:
-    others = [path for path in _versions(home) if path.name != current]
-    for path in _obsolete(others):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _obsolete(others: list[Path]) -> Iterator[Path]:
-    complete = [path for path in others if not path.name.startswith(".")]
-    yield from (path for path in others if path not in complete[: _KEPT - 1])
-
-
 def _on(host_root: Path, path: Path) -> Path:
     return host_root / path.relative_to("/")
 
@@ -154,9 +114,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m slicer_cni.install", description=__doc__)
     add = parser.add_argument
     add("--bin-dir", type=Path, default=DEFAULT_BIN_DIR, help="where the runtime looks for plugins")
-    add("--interpreter", default=DEFAULT_INTERPRETER, help="a Python 3.11 or newer on the host")
-    add("--standalone", action="store_true", help="bring an interpreter along instead; needs nothing of the host")
-    add("--home", type=Path, default=DEFAULT_HOME, help="where the host keeps what is brought along")
+    add("--executable", type=Path, help="the self-contained program to install: needs nothing of the host")
+    add("--interpreter", default=DEFAULT_INTERPRETER, help="else: a Python 3.11 or newer on the host")
+    add("--home", type=Path, default=DEFAULT_HOME, help="where the host keeps other programs of ours")
     add("--host-root", type=Path, default=Path("/"), help="where the host's file system is mounted here")
     add("--program", type=Path, action="append", default=[], help="also copy this static program to HOME/bin")
     add("--uninstall", action="store_true", help="remove all of it")
@@ -170,14 +130,17 @@ def main() -> None:
 
 
 def _do(given: argparse.Namespace) -> list[Path]:
+    bin_dir, home = _on(given.host_root, given.bin_dir), _on(given.host_root, given.home)
     if given.uninstall:
-        removed = uninstall(given.bin_dir, given.home, host_root=given.host_root)
+        removed = uninstall(bin_dir, home)
         _prune(_on(given.host_root, name) for name in given.prune)
         return removed + [path for name in given.remove if _remove(path := _on(given.host_root, name))]
-    programs = [install_program(path, given.home, host_root=given.host_root) for path in given.program]
-    if given.standalone:
-        return [*programs, install_standalone(given.bin_dir, given.home, host_root=given.host_root)]
-    return [*programs, install(_on(given.host_root, given.bin_dir), given.interpreter)]
+    programs = [install_program(path, home) for path in given.program]
+    if given.executable:
+        programs.append(install_executable(given.executable, bin_dir))
+        forget_interpreters(home)
+        return programs
+    return [*programs, install(bin_dir, given.interpreter)]
 
 
 if __name__ == "__main__":

@@ -83,9 +83,20 @@ def wait_ready(layout: Layout, machine: Machine, program: str) -> None:
 
 def environment() -> dict[str, str]:
     """What the programs get to see: paths, nothing of the caller's session."""
-    tools = Path(__file__).resolve().parents[2] / ".tools" / "bin"
-    path = [str(Path(sys.executable).parent), str(tools), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"]
+    path = [
+        str(Path(sys.executable).parent),
+        str(_tools()),
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+    ]
     return {"PATH": ":".join([*path, "/sbin", "/bin"]), "HOME": "/root", "LANG": "C.UTF-8"}
+
+
+def _tools() -> Path:
+    """Where `make setup` puts the programs that it builds."""
+    return Path(__file__).resolve().parents[2] / ".tools" / "bin"
 
 
 def write_context(layout: Layout) -> None:
@@ -192,7 +203,9 @@ def _dns_answers(directory: Path, address: str) -> bool:
 
 def _install_plugin(directory: Path) -> None:
     """Run the plugin's own installer on the node."""
-    argv = [sys.executable, "-m", "slicer_cni.install", "--interpreter", _interpreter()]
+    program = _tools() / "slicer-cni"
+    kind = ("--executable", str(program)) if program.exists() else ("--interpreter", _interpreter())
+    argv = [sys.executable, "-m", "slicer_cni.install", *kind]
     done = machines.run_in(machines.require(directory), argv)
     if done.returncode != 0:
         raise UnavailableError(f"{directory.name}: the CNI plugin's installer failed: {done.stderr.strip()}")

@@ -93,7 +93,7 @@ def _first_packet(lab: Lab, client: str, server: str) -> None:
 def _has_interface(lab: Lab, pod: str) -> bool:
     try:
         return bool(lab.address(pod))
-    except (BenchError, IndexError):
+    except BenchError:
         return False
 
 

@@ -63,9 +63,13 @@ class Lab:
         return capture(self.argv(where, *words), timeout_s=timeout_s)
 
     def address(self, pod: str, interface: str = "net1") -> str:
-        """The IPv4 address of a pod's interface, as its kernel has it."""
-        (link,) = json.loads(self.run(pod, "ip", "-json", "-4", "addr", "show", "dev", interface))
-        return str(link["addr_info"][0]["local"])
+        """The IPv4 address of a pod's interface, as its kernel has it; BenchError if it has none."""
+        found = json.loads(self.run(pod, "ip", "-json", "-4", "addr", "show", "dev", interface))
+        # While an interface is taken away, ip lists it without addresses, as an empty object, or not at all.
+        addresses = [info["local"] for link in found for info in link.get("addr_info", ())]
+        if not addresses:
+            raise BenchError(f"{pod} has no IPv4 address on {interface}")
+        return str(addresses[0])
 
     def python(self, machine: str, module: str, job: object, timeout_s: float) -> Any:
         """What `python -m module`, run on a machine with `job` as JSON on stdin, prints as JSON."""

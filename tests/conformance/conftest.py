@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from slicer_cni.install import install
+from slicer_cni.install import install_executable
 from tests.conformance.node import Node, Pod
+from tools.plugin import PROGRAM
 
 
 @pytest.fixture(scope="session")
 def executable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The installed CNI executable."""
-    return install(tmp_path_factory.mktemp("cni-bin"), sys.executable)
+    return install_executable(PROGRAM, tmp_path_factory.mktemp("cni-bin"))
 
 
 @pytest.fixture

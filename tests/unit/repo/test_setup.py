@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tools import plugin
 from tools.gomodule import cached
 from tools.manifests import check_yaml
 from tools.pins import parse_pins, plan_packages, read_pins
+from tools.run import ToolError
 from tools.setup import lock_digest
 
 COMMANDS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables"}
@@ -75,3 +77,29 @@ def test_bad_manifests_are_named(name: str, text: str, problem: str) -> None:
 def test_good_manifests_are_fine() -> None:
     """Objects pass, empty documents between them too; other YAML files need only parse."""
     assert check_yaml({"manifests/a.yaml": "apiVersion: v1\nkind: Pod\n---\n", "x.yaml": "a: 1"}) == []
+
+
+def test_without_a_compiler_the_cni_executable_names_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing half-built is kept, and whoever has an older one loses it: the lab's nodes use a script instead."""
+    older = tmp_path / "bin/slicer-cni"
+    older.parent.mkdir()
+    older.write_bytes(b"of another shim")
+    monkeypatch.setattr("tools.plugin.PROGRAM", older)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("tools.plugin._library", lambda: tmp_path)
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(ToolError, match="apt-get install gcc"):
+        plugin.build()
+    assert not plugin.provide()
+
+    assert not older.exists()
+    assert list((tmp_path / "cache/slicer").iterdir()) == []
+
+
+def test_the_cni_executable_is_compiled_by_the_python_that_it_contains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code of another minor version would not run in it."""
+    monkeypatch.setattr("tools.plugin.VERSION", (3, 12))
+
+    with pytest.raises(ToolError, match=r"compiled by Python 3\.12, this is 3\.11"):
+        plugin.build()
