@@ -4,55 +4,66 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from slicer.cli import complete, errors
-from slicer.cli.commands import (
-    contexts,
-    health,
-    installing,
-    joining,
-    members,
-    nodes,
-    pinging,
-    services,
-    shell,
-    showing,
-    slices,
-    upkeep,
-)
+from slicer.cli.commands import shell
 
 HELP = {"help_option_names": ["-h", "--help"]}
+PROGRAMS = {"lab", "chaos", "bench"}
+"""Commands that are another program's."""
 PASSED_ON: dict[str, Any] = {"ignore_unknown_options": True, "help_option_names": []}
-"""Of commands that are another program's: it reads the options, also those for help."""
+"""Of those: the other program reads the options, also those for help."""
 EPILOG = "Exit codes: 0 done, 2 wrong input, 4 not found, 5 conflict, 6 denied, 7 unavailable, 8 wait timed out."
 DECLARE, LOOK, KEEP, REST = "Slices", "Looking", "Upkeep", "Setting up"
 
-
-def _group(help_: str) -> typer.Typer:
-    return typer.Typer(help=help_, no_args_is_help=True, add_completion=False, context_settings=HELP)
-
-
-app = typer.Typer(
-    name="slicectl",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings=HELP,
-    epilog=EPILOG,
+GROUPS = {
+    "member": "Which pods belong to a slice.",
+    "qos": "Bandwidth of a slice between clusters.",
+    "objectives": "What the ways between a slice's clusters are to be like.",
+    "gateway": "Planned work on gateways: no packet is lost.",
+    "config": "Which hub slicectl talks to.",
+}
+TABLE = (
+    (DECLARE, "create-slice", "slices.create_slice"),
+    (DECLARE, "delete-slice", "slices.delete_slice"),
+    (DECLARE, "member add", "members.add"),
+    (DECLARE, "member remove", "members.remove"),
+    (DECLARE, "member list", "members.list_"),
+    (DECLARE, "export", "services.export"),
+    (DECLARE, "unexport", "services.unexport"),
+    (DECLARE, "qos set", "slices.qos_set"),
+    (DECLARE, "objectives set", "slices.objectives_set"),
+    (LOOK, "status", "health.status"),
+    (LOOK, "get", "showing.get"),
+    (LOOK, "describe", "showing.describe"),
+    (LOOK, "ping", "pinging.ping"),
+    (LOOK, "whois", "showing.whois"),
+    (REST, "install", "installing.install"),
+    (REST, "uninstall", "installing.uninstall"),
+    (KEEP, "gateway drain", "upkeep.drain"),
+    (KEEP, "gateway undrain", "upkeep.undrain"),
+    (KEEP, "rotate-keys", "upkeep.rotate_keys"),
+    (REST, "delete-node", "nodes.delete_node"),
+    (REST, "join-token", "joining.join_token"),
+    (REST, "config view", "contexts.view"),
+    (REST, "config use-context", "contexts.use_context"),
+    (REST, "config set-context", "contexts.set_context"),
+    (REST, "lab", "shell.lab"),
+    (KEEP, "chaos", "shell.chaos"),
+    (KEEP, "bench", "shell.bench"),
+    (REST, "completion", "shell.completion"),
+    (REST, "version", "health.version"),
 )
-member = _group("Which pods belong to a slice.")
-qos = _group("Bandwidth of a slice between clusters.")
-objectives = _group("What the ways between a slice's clusters are to be like.")
-gateway = _group("Planned work on gateways: no packet is lost.")
-config = _group("Which hub slicectl talks to.")
+"""Panel of the help, words, function in `slicer.cli.commands`."""
+COMMANDS = {words.split()[0] for _, words, _ in TABLE}
 
 
-@app.callback()
 def root(
     context: Annotated[
         str | None,
@@ -71,45 +82,45 @@ def root(
     del context, server, ca, token_file  # read from the root context when a command connects
 
 
-app.command("create-slice", rich_help_panel=DECLARE)(slices.create_slice)
-app.command("delete-slice", rich_help_panel=DECLARE)(slices.delete_slice)
-app.add_typer(member, name="member", rich_help_panel=DECLARE)
-member.command("add")(members.add)
-member.command("remove")(members.remove)
-member.command("list")(members.list_)
-app.command("export", rich_help_panel=DECLARE)(services.export)
-app.command("unexport", rich_help_panel=DECLARE)(services.unexport)
-app.add_typer(qos, name="qos", rich_help_panel=DECLARE)
-qos.command("set")(slices.qos_set)
-app.add_typer(objectives, name="objectives", rich_help_panel=DECLARE)
-objectives.command("set")(slices.objectives_set)
+def build(words: Sequence[str] = ()) -> typer.Typer:
+    """The program with its commands; of these only such as `words` name, if they name any."""
+    app = typer.Typer(
+        name="slicectl",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings=HELP,
+        epilog=EPILOG,
+    )
+    app.callback()(root)
+    # Half of slicectl's time goes into commands that nobody called: their imports, their options.
+    wanted = COMMANDS.intersection(words) or COMMANDS
+    groups: dict[str, typer.Typer] = {}
+    for panel, path, function in TABLE:
+        first, _, second = path.partition(" ")
+        if first not in wanted:
+            continue
+        if not second:
+            _add(app, first, function, rich_help_panel=panel)
+            continue
+        if first not in groups:
+            groups[first] = _group(GROUPS[first])
+            app.add_typer(groups[first], name=first, rich_help_panel=panel)
+        _add(groups[first], second, function)
+    return app
 
-app.command("status", rich_help_panel=LOOK)(health.status)
-app.command("get", rich_help_panel=LOOK)(showing.get)
-app.command("describe", rich_help_panel=LOOK)(showing.describe)
-app.command("ping", rich_help_panel=LOOK)(pinging.ping)
-app.command("whois", rich_help_panel=LOOK)(showing.whois)
 
-app.command("install", rich_help_panel=REST)(installing.install)
-app.command("uninstall", rich_help_panel=REST)(installing.uninstall)
-app.add_typer(gateway, name="gateway", rich_help_panel=KEEP)
-gateway.command("drain")(upkeep.drain)
-gateway.command("undrain")(upkeep.undrain)
-app.command("rotate-keys", rich_help_panel=KEEP)(upkeep.rotate_keys)
+def _group(help_: str) -> typer.Typer:
+    return typer.Typer(help=help_, no_args_is_help=True, add_completion=False, context_settings=HELP)
 
-app.command("delete-node", rich_help_panel=REST)(nodes.delete_node)
-app.command("join-token", rich_help_panel=REST)(joining.join_token)
-app.add_typer(config, name="config", rich_help_panel=REST)
-config.command("view")(contexts.view)
-config.command("use-context")(contexts.use_context)
-config.command("set-context")(contexts.set_context)
-app.command("lab", rich_help_panel=REST, context_settings=PASSED_ON)(shell.lab)
-app.command("chaos", rich_help_panel=KEEP, context_settings=PASSED_ON)(shell.chaos)
-app.command("bench", rich_help_panel=KEEP, context_settings=PASSED_ON)(shell.bench)
-app.command("completion", rich_help_panel=REST)(shell.completion)
-app.command("version", rich_help_panel=REST)(health.version)
-GROUPS = {"member", "qos", "objectives", "gateway", "config"}
-COMMANDS = GROUPS | {str(command.name) for command in app.registered_commands}
+
+def _add(to: typer.Typer, name: str, function: str, **settings: Any) -> None:
+    module, _, attribute = function.partition(".")
+    command = getattr(import_module(f"slicer.cli.commands.{module}"), attribute)
+    if name in PROGRAMS:
+        settings["context_settings"] = PASSED_ON
+    to.command(name, **settings)(command)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -119,9 +130,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(argv: list[str] | None = None) -> int:
     """Run slicectl; the exit code. Nothing but Exit and the interpreter's end leaves here."""
-    shell.prepare_completion()
+    words = sys.argv[1:] if argv is None else argv
     try:
-        app(args=argv, prog_name=shell.program_name(), complete_var=shell.COMPLETE_VARIABLE)
+        app = build(() if shell.prepare_completion() else words)
+        app(args=words, prog_name=shell.program_name(), complete_var=shell.COMPLETE_VARIABLE)
     except SystemExit as end:
         return _code(end.code)
     except BrokenPipeError:
@@ -129,15 +141,15 @@ def run(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        return errors.report(error, help_command(sys.argv[1:] if argv is None else argv))
+        return errors.report(error, help_command(words))
     return 0
 
 
-def help_command(words: list[str]) -> str:
+def help_command(words: Sequence[str]) -> str:
     """`slicectl … --help` of the command that the words call."""
     names = [word for word in words if word in COMMANDS][:1]
     if names and names[0] in GROUPS:
-        names = words[words.index(names[0]) :][:2]
+        names = list(words[words.index(names[0]) :][:2])
     return " ".join([shell.program_name(), *names, "--help"])
 
 

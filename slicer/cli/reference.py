@@ -13,7 +13,7 @@ from typing import Any
 import typer.main
 
 from slicer.cli.errors import EXIT_CODES
-from slicer.cli.main import app
+from slicer.cli.main import build
 
 HEAD = """# slicectl
 
@@ -26,7 +26,7 @@ Which hub it talks to, its files and variables: [slicer/cli](../../slicer/cli/RE
 
 def render() -> str:
     """The whole page."""
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(build())
     commands = list(walk(root, ()))
     parts = [HEAD, *_exit_codes(), "## Options before the command\n", *_options(root), "## Commands\n"]
     parts += [f"* [`slicectl {' '.join(words)}`](#slicectl-{'-'.join(words)})" for words, _ in commands]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +50,9 @@ def version(ctx: typer.Context) -> None:
 
 def client_version() -> str:
     """The version of the installed package."""
-    return importlib.metadata.version("pod-slicer")
+    from importlib import metadata
+
+    return metadata.version("pod-slicer")
 
 
 def render_status(name: str, server: str, counts: list[tuple[str, str, str]], found: list[Problem]) -> RenderableType:

@@ -23,12 +23,14 @@ def program_name() -> str:
     return called if called in PROGRAMS else PROGRAMS[0]
 
 
-def prepare_completion() -> None:
-    """Teach typer the shells, if a shell is asking now; typer does so itself only for its own options."""
-    if COMPLETE_VARIABLE in os.environ:
-        from typer._completion_classes import completion_init
+def prepare_completion() -> bool:
+    """Whether a shell is asking now. Typer is then taught the shells; it does so itself only for its own options."""
+    if COMPLETE_VARIABLE not in os.environ:
+        return False
+    from typer._completion_classes import completion_init
 
-        completion_init()
+    completion_init()
+    return True
 
 
 def completion(

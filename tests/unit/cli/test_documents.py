@@ -11,7 +11,7 @@ import yaml
 
 from slicer.cli import reference
 from slicer.cli.errors import EXIT_CODES
-from slicer.cli.main import app
+from slicer.cli.main import build
 from slicer.client.codec import decode
 from slicer.model.slices import Slice
 
@@ -49,7 +49,7 @@ def test_the_guides_have_examples() -> None:
 def test_the_guides_examples_parse(line: str) -> None:
     """Command, options and arguments exist; values are read when the command runs."""
     words = shlex.split(line, comments=True)[1:]
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(build())
     context = command.make_context("slicectl", words)
     while children := getattr(command, "commands", None):
         rest = [*context._protected_args, *context.args]

@@ -57,11 +57,11 @@ def test_every_flag_of_a_program_is_documented(program: str) -> None:
 
 def test_every_command_of_slicectl_is_documented() -> None:
     """The reference names each command, and each of its options."""
-    from slicer.cli.main import app
+    from slicer.cli.main import build
 
     page = (ROOT / SLICECTL_PAGE).read_text()
     missing = []
-    for words, command in commands(typer.main.get_command(app)):
+    for words, command in commands(typer.main.get_command(build())):
         options = {name for p in command.params for name in (*p.opts, *p.secondary_opts) if name.startswith("--")}
         missing += [f"slicectl {words}"] if f"slicectl {words}" not in page else []
         missing += [f"slicectl {words} {name}" for name in sorted(options - GENERAL) if f"{name}" not in page]
@@ -71,9 +71,9 @@ def test_every_command_of_slicectl_is_documented() -> None:
 
 def test_slicectls_commands_in_the_readme_exist() -> None:
     """The first word after slicectl in the README is a command."""
-    from slicer.cli.main import app
+    from slicer.cli.main import build
 
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(build())
     assert isinstance(group, TyperGroup)
     used = set(re.findall(r"`slicectl ([a-z-]+)", (ROOT / "README.md").read_text()))
 
