@@ -13,7 +13,7 @@ from tests.bench.outcome import Outcome
 
 OURS = "slicer"
 WAIT = "create-slice --wait, until it returns"
-TWO_JOIN = "create-slice and two member add, until the pods' first packet"
+TWO_JOIN = "create-slice and member add of two pods, until their first packet"
 ONE_JOINS = "member add of a third pod, until its first packet"
 EXPORT = "export, until the other cluster's pod gets the address"
 GOALS = {WAIT: 2000, TWO_JOIN: 2000}
@@ -47,8 +47,7 @@ def run(*, quick: bool) -> Outcome:
 def _waiting(lab: Lab, pods: dict[str, str], number: int, samples: dict[str, Samples]) -> None:
     name = f"wait-{number}"
     samples[WAIT].add(OURS, _ms(lambda: _create(lab, name, number, "--wait")))
-    for pod in ("one", "two"):
-        _join(lab, name, pods[pod])
+    _join(lab, name, pods["one"], pods["two"])
     _first_packet(lab, pods["one"], pods["two"])
 
     def third() -> None:
@@ -66,8 +65,7 @@ def _joining(lab: Lab, pods: dict[str, str], number: int, samples: dict[str, Sam
 
     def both() -> None:
         _create(lab, name, 100 + number)
-        for pod in ("one", "two"):
-            _join(lab, name, pods[pod])
+        _join(lab, name, pods["one"], pods["two"])
         _first_packet(lab, pods["one"], pods["two"])
 
     samples[TWO_JOIN].add(OURS, _ms(both))
@@ -79,8 +77,8 @@ def _create(lab: Lab, name: str, number: int, *words: str) -> None:
     lab.slicectl("create-slice", name, "--prefix", f"10.{number + 1}.0.0/16", *words)
 
 
-def _join(lab: Lab, name: str, pod: str) -> None:
-    lab.slicectl("member", "add", name, "--pod", pod)
+def _join(lab: Lab, name: str, *pods: str) -> None:
+    lab.slicectl("member", "add", name, *(word for pod in pods for word in ("--pod", pod)))
 
 
 def _first_packet(lab: Lab, client: str, server: str) -> None:

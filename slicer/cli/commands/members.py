@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,6 +28,10 @@ Pod = Annotated[
     str | None,
     typer.Option("--pod", metavar="NS/POD", help="One pod (CLUSTER/NS/POD also says the cluster)."),
 ]
+Pods = Annotated[
+    list[str] | None,
+    typer.Option("--pod", metavar="NS/POD", help="One pod (CLUSTER/NS/POD also says the cluster); may be repeated."),
+]
 Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", metavar="NS", help="All pods of a namespace, or with --labels some.")
 ]
@@ -46,7 +51,7 @@ Cluster = Annotated[
 def add(
     ctx: typer.Context,
     slice_name: options.SliceName,
-    pod: Pod = None,
+    pods: Pods = None,
     namespace: Namespace = None,
     labels: Labels = None,
     cluster: Cluster = None,
@@ -69,18 +74,23 @@ def add(
     """Let pods into a slice. Running pods get their interface without a restart."""
     seconds = parse_duration("--timeout", timeout)
     addresses = tuple(parse_address("--ip", text) for text in parse_list(ip or []))
+    _check_one_pod(pods or (), name, addresses)
     with connected(ctx) as api:
-        who = _who(pod, namespace, labels, cluster or _only_cluster(api, slice_name, pod))
-        membership = Membership(
-            name=name or default_name(slice_name, who),
-            slice=slice_name,
-            interface=interface,
-            addresses=addresses,
-            reason=reason,
-            **who,
-        )
-        made = _create(api, membership, dry_run=dry_run)
-        if wait_ and not dry_run:
+        named: Sequence[str | None] = pods or (None,)
+        chosen = [_who(pod, namespace, labels, cluster or _only_cluster(api, slice_name, pod)) for pod in named]
+        memberships = [
+            Membership(
+                name=name or default_name(slice_name, who),
+                slice=slice_name,
+                interface=interface,
+                addresses=addresses,
+                reason=reason,
+                **who,
+            )
+            for who in chosen
+        ]
+        made = _create_all(api, memberships, dry_run=dry_run)
+        for membership in memberships if wait_ and not dry_run else ():
             _wait(api, membership, seconds)
     _say_added(made, output, dry_run=dry_run)
 
@@ -164,10 +174,25 @@ def _only_cluster(api: Api, slice_name: str, pod: str | None) -> str:
     raise cured(InvalidError(message), f"--cluster {clusters[0] if clusters else 'CLUSTER'}")
 
 
-def _create(api: Api, membership: Membership, *, dry_run: bool) -> Resource:
+def _check_one_pod(pods: Sequence[str], name: str | None, addresses: Sequence[object]) -> None:
+    """A name, and addresses, are one pod's."""
+    if len(pods) > 1 and (name or addresses):
+        raise InvalidError(
+            f"{'--name' if name else '--ip'} is for one pod, and there are {len(pods)}: add them one by one"
+        )
+    twice = sorted({pod for pod in pods if pods.count(pod) > 1})
+    if twice:
+        raise InvalidError(f"--pod {twice[0]} is given twice")
+
+
+def _create_all(api: Api, memberships: Sequence[Membership], *, dry_run: bool) -> list[Resource]:
+    """All of them or, where one would be refused, none."""
     from slicer.client.codec import encode
 
-    return api.create("memberships", encode(membership), dry_run=dry_run)
+    fields = [encode(membership) for membership in memberships]
+    if len(fields) > 1 and not dry_run:
+        _create_all(api, memberships, dry_run=True)
+    return [api.create("memberships", one, dry_run=dry_run) for one in fields]
 
 
 def _wait(api: Api, membership: Membership, timeout_s: float) -> None:
@@ -225,10 +250,12 @@ def _same(spec: dict[str, Any], who: dict[str, Any]) -> bool:
     )
 
 
-def _say_added(made: Resource, output: Format | None, *, dry_run: bool) -> None:
+def _say_added(made: list[Resource], output: Format | None, *, dry_run: bool) -> None:
     if output is not None:
-        print_resources(MEMBERS, [made], output, time.time(), one=True)
+        print_resources(MEMBERS, made, output, time.time(), one=len(made) == 1)
         return
-    spec = made["spec"]
     verb = "would be added (dry run)" if dry_run else "added"
-    note(f"member {spec['name']} {verb}: {member_who(made, 0)} of cluster {spec['cluster']} in slice {spec['slice']}")
+    for one in made:
+        spec = one["spec"]
+        place = f"of cluster {spec['cluster']} in slice {spec['slice']}"
+        note(f"member {spec['name']} {verb}: {member_who(one, 0)} {place}")

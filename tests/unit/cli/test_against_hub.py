@@ -188,6 +188,27 @@ def test_members_come_and_go(hub: Hub) -> None:
     assert hub.run("member", "list", "red").err == "no members of slice red\n"
 
 
+def test_several_pods_join_by_one_command_or_none_does(hub: Hub) -> None:
+    """A refused pod leaves the others out as well; what is one pod's is refused for several."""
+    two_clusters(hub)
+    several = ("member", "add", "red", "--pod", "a/shop/one", "--pod")
+
+    refused = hub.run(*several, "c/shop/two")
+    assert (refused.code, "'c'" in refused.err) == (4, True)
+    assert hub.run("member", "list", "red").err == "no members of slice red\n"
+    for words, why in (
+        ((*several, "a/shop/one"), "--pod a/shop/one is given twice"),
+        ((*several, "b/shop/two", "--name", "x"), "--name is for one pod"),
+        ((*several, "b/shop/two", "--ip", "10.100.0.9"), "--ip is for one pod"),
+    ):
+        done = hub.run(*words)
+        assert (done.code, why in done.err) == (2, True)
+
+    done = hub.run(*several, "b/shop/two")
+    assert [line.split()[1] for line in done.err.splitlines()] == ["red-a-shop-one", "red-b-shop-two"]
+    assert hub.good("get", "members", "-o", "name") == "member/red-a-shop-one\nmember/red-b-shop-two\n"
+
+
 def test_a_used_slice_is_not_deleted_by_accident(hub: Hub) -> None:
     """The refusal names what uses it; without a terminal nobody is asked."""
     two_clusters(hub)
