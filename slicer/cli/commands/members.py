@@ -78,17 +78,8 @@ def add(
     with connected(ctx) as api:
         named: Sequence[str | None] = pods or (None,)
         chosen = [_who(pod, namespace, labels, cluster or _only_cluster(api, slice_name, pod)) for pod in named]
-        memberships = [
-            Membership(
-                name=name or default_name(slice_name, who),
-                slice=slice_name,
-                interface=interface,
-                addresses=addresses,
-                reason=reason,
-                **who,
-            )
-            for who in chosen
-        ]
+        common: dict[str, Any] = {"slice": slice_name, "interface": interface, "addresses": addresses, "reason": reason}
+        memberships = [Membership(name=name or default_name(slice_name, who), **common, **who) for who in chosen]
         made = _create_all(api, memberships, dry_run=dry_run)
         for membership in memberships if wait_ and not dry_run else ():
             _wait(api, membership, seconds)
