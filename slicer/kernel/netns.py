@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from slicer.kernel import host
-from slicer.plan.mesh import MESH_NS
 
 DIRECTORY = Path("/run/netns")
 _PREFIXES = ("s-", "t-")
@@ -99,6 +98,8 @@ def names() -> list[str]:
 
 
 def _is_our_name(name: str) -> bool:
+    from slicer.plan.mesh import MESH_NS  # what only makes a namespace and ends does without the model
+
     return name.startswith(_PREFIXES) or name == MESH_NS
 
 
