@@ -113,9 +113,9 @@ class Agent:
         log.event("agent.started", node=self._node, cluster=self._cluster, wireguard=self._dataplane.wireguard_name)
 
     def stop(self) -> None:
-        """End what would be cut short; the data plane stays as it is."""
+        """End what would be cut short, and tell what is not told yet; the data plane stays as it is."""
         self._service.close()
-        self._reporter.stop()
+        self._reporter.stop(last=self._report())
         self._follower.stop()
         log.event("agent.stopped", node=self._node)
 
@@ -200,9 +200,12 @@ class Agent:
     def _report_forever(self) -> None:
         while True:
             seen = self._report_bell.count
-            self._reporter.publish({key_of(document): document for document in self._documents()})
+            self._reporter.publish(self._report())
             self._report_bell.wait_beyond(seen, TUNNELS_S)
             self._calm.wait()
+
+    def _report(self) -> dict[str, Document]:
+        return {key_of(document): document for document in self._documents()}
 
     def _documents(self) -> list[Document]:
         # Wishes first: one that is fulfilled meanwhile stands there beside its attachment, never neither of them.

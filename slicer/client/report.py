@@ -29,6 +29,8 @@ requests, and neither side's interpreter is busy with reports while pods wait.""
 HEARTBEAT_S = 10.0
 """An unchanged report says this often that its author lives, and hears whether the server lost its memory."""
 BACKOFF_S = (0.1, 10.0)
+LAST_S = 2.0
+"""How long a process that ends tries to tell what it still knows."""
 
 
 class Reporter:
@@ -41,7 +43,7 @@ class Reporter:
         """None: nothing is known of what the server has, so the whole report goes."""
         self._epoch = ""
         self._changed = threading.Condition()
-        self._stopping = False
+        self._stopping = self._last = False
         self._failed = ""
         self._next_s = 0.0
         """When the next request may go (monotonic clock)."""
@@ -64,10 +66,14 @@ class Reporter:
         """Begin to send."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop sending; returns when the thread has ended (a request on its way is waited for)."""
+    def stop(self, last: Documents | None = None) -> None:
+        """Stop sending; returns when the thread has ended (a request on its way is waited for).
+
+        With `last` the report is that from now on, and one more attempt is made to make the server know it.
+        """
         with self._changed:
-            self._stopping = True
+            self._stopping, self._last = True, last is not None
+            self._wanted = self._wanted if last is None else dict(last)
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
@@ -82,6 +88,11 @@ class Reporter:
                 self._forget(error)
                 self._pause(wait * random.uniform(0.5, 1.0))  # noqa: S311  # spreading, not secrecy
                 wait = min(wait * 2, BACKOFF_S[1])
+        if self._last and not self.acknowledged:
+            try:
+                self._send(timeout=LAST_S)
+            except (SlicerError, httpx.HTTPError, OSError, ValueError) as error:
+                self._forget(error)
         self._disconnect()
 
     def _next(self) -> bool:
@@ -100,16 +111,16 @@ class Reporter:
         with self._changed:
             self._changed.wait_for(lambda: self._stopping, timeout=seconds)
 
-    def _send(self) -> None:
+    def _send(self, **options: Any) -> None:
         with self._changed:
             wanted = dict(self._wanted or {})
         if self._client is None:
             self._client = http_client(self._identity)
         known = self._acknowledged
         if known is None:
-            answer = ask(self._client, "PUT", self._path, json={"documents": _encoded(wanted)})
+            answer = ask(self._client, "PUT", self._path, json={"documents": _encoded(wanted)}, **options)
         else:
-            answer = ask(self._client, "PATCH", self._path, json=_difference(known, wanted))
+            answer = ask(self._client, "PATCH", self._path, json=_difference(known, wanted), **options)
         lost = known is not None and answer["epoch"] != self._epoch
         self._epoch = answer["epoch"]
         with self._changed:

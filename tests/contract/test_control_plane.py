@@ -197,6 +197,30 @@ def test_an_agent_resumes_from_its_disk(plane: Any, make_node: Any) -> None:
     assert not again.connected
 
 
+def test_what_an_agent_knows_when_it_ends_is_told(plane: Any, make_attachment: Any) -> None:
+    """Its last word reaches the member although it ends at once; nobody waits for a member that is gone."""
+    member = plane.member("a")
+    with plane.hub.api() as api:
+        api.create("slices", RED | {"clusters": ["a"]})
+    ending, cut_off = plane.agent("a", "a-n1"), plane.agent("a", "a-n2")
+    ending.report(make_attachment("a", "a-n1", "one", "10.7.4.5"))
+    cut_off.report(make_attachment("a", "a-n2", "two", "10.7.4.70"))
+    with member.api() as api:
+        heard: set[str] = set()
+        for line in api.watch("attachments"):
+            heard |= {line["object"]["spec"]["pod"]} if line["type"] == "put" else set()
+            if heard == {"one", "two"}:
+                break
+
+        ending.reporter.stop(last={})
+
+        assert [one["spec"]["pod"] for one in api.list("attachments")] == ["two"]
+    member.kill()
+    cut_off.reporter.stop(last={})
+
+    assert not cut_off.reporter.acknowledged
+
+
 def test_a_node_that_asks_gets_another_block(plane: Any) -> None:
     """A demand grows the node's blocks, and through the member the cluster's; the first ones stay."""
     from slicer.model.attachments import AddressDemand
