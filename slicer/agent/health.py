@@ -257,18 +257,27 @@ class HealthProber:
             self._asked_at[heard.spot.tunnel_set] = now
             self._askers[heard.spot, sender] = now
         if self._ready:
-            reply = self._message(heard.spot.tunnel_set, Kind.REPLY)
-            heard.send(encode(replace(reply, sequence=message.sequence, sent_ns=message.sent_ns)), sender)
+            reply = self._message(heard.spot.tunnel_set, Kind.REPLY, message.sequence, message.sent_ns)
+            heard.send(encode(reply), sender)
 
-    def _message(self, number: int, kind: Kind) -> Message:
+    def _message(self, number: int, kind: Kind, sequence: int = 0, sent_ns: int = 0) -> Message:
         said = self._said(number)
-        return Message(kind=kind, heard_inside=said.heard_inside, reached=said.reached, lost=said.lost)
+        return Message(
+            kind=kind,
+            sequence=sequence,
+            sent_ns=sent_ns,
+            heard_inside=said.heard_inside,
+            reached=said.reached,
+            lost=said.lost,
+        )
 
     def _said(self, number: int) -> _Announcement:
         """What was announced last; at first what an earlier prober has found gone."""
+        said = self._announced.get(number)
+        if said is not None:
+            return said
         gone = frozenset(digest(cluster) for of_set, cluster in self.health.gone if of_set == number)
-        at_first = _Announcement(heard_inside=True, reached=frozenset(), lost=gone)
-        return self._announced.get(number, at_first)
+        return _Announcement(heard_inside=True, reached=frozenset(), lost=gone)
 
     def _lose(self, ns: str, devices: set[str]) -> None:
         """Others are told before anything else: each millisecond costs packets that they send here."""
@@ -288,8 +297,8 @@ class HealthProber:
         line = self._lines[target].sending(self._pace, now, late_s)
         self._note(target, line)
         self._due[target] = now + self._pace.interval_s * (0.9 + secrets.randbelow(201) / 1000)
-        probe = self._message(target.spot.tunnel_set, Kind.PROBE)
-        self._send(target, replace(probe, sequence=line.sent % SIZED, sent_ns=time.monotonic_ns()))
+        probe = self._message(target.spot.tunnel_set, Kind.PROBE, line.sent % SIZED, time.monotonic_ns())
+        self._send(target, probe)
 
     def _ask_size(self, target: TunnelTarget, size: int) -> None:
         sending = self._sockets.at(target.spot)

@@ -16,6 +16,7 @@ import logging
 import ssl
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -192,10 +193,15 @@ def http_client(identity: Identity) -> httpx.Client:
 
 def renewal_due(identity: Identity, now: datetime | None = None) -> bool:
     """Whether two thirds of the certificate's life are over."""
-    pem = (identity.directory / "certificate.pem").read_bytes()
+    return (now or datetime.now(UTC)) >= _due_at((identity.directory / "certificate.pem").read_bytes())
+
+
+@lru_cache(4)
+def _due_at(pem: bytes) -> datetime:
+    """Asked with each sign of life of the controller, answered from the same certificate for weeks."""
     certificate = x509.load_pem_x509_certificate(pem)
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return (now or datetime.now(UTC)) >= start + (end - start) * 2 / 3
+    return start + (end - start) * 2 / 3
 
 
 def renew(identity: Identity) -> None:

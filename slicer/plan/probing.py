@@ -112,6 +112,7 @@ class Message:
 T = TypeVar("T")
 _MAGIC, _VERSION = b"SL", 1
 _HEAD = struct.Struct("!2sBBBBBBIQ")
+_KINDS = frozenset(Kind)
 _INSIDE = 1
 _DIGEST = 4
 _ENDS = struct.Struct("!4sH4sHI")
@@ -153,7 +154,7 @@ def decode(data: bytes) -> Message | None:
     first = _HEAD.size + count * _DIGEST
     middle = first + losts * _DIGEST
     end = middle + tunnels * _ENDS.size
-    if magic != _MAGIC or version != _VERSION or kind not in set(Kind) or len(data) < end:
+    if magic != _MAGIC or version != _VERSION or kind not in _KINDS or len(data) < end:
         return None
     return Message(
         kind=Kind(kind),
@@ -242,7 +243,10 @@ class Line:
         answered = self.answered + 1
         up = self.up or answered >= self._needed(pace)
         return replace(
-            self.told(message),
+            self,
+            heard_inside=message.heard_inside,
+            reached=message.reached,
+            lost=message.lost,
             up=up,
             proved=up and (self.proved or answered >= pace.good),
             unanswered=0,
