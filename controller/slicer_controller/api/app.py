@@ -23,6 +23,7 @@ from slicer_controller.access import Peer
 from slicer_controller.api import problems
 from slicer_controller.api.collections import COLLECTIONS, REPORTED
 from slicer_controller.api.joining import Joining
+from slicer_controller.api.metrics import CONTENT_TYPE, render_metrics
 from slicer_controller.api.openapi import openapi_document
 from slicer_controller.api.requests import REPORT_MAX_BYTES, parse_query, read_object
 from slicer_controller.api.resources import Reported, Resources, stream
@@ -92,7 +93,13 @@ def _peer_routes(context: Context) -> Routes:
 def _user_routes(context: Context) -> Routes:
     """What users ask, with the administrator's token."""
     joining = Joining(context)
+
+    async def metrics(request: Request) -> Response:
+        parse_query(request)
+        return Response(render_metrics(context), media_type=CONTENT_TYPE)
+
     routes: Routes = [
+        ("/metrics", ("GET",), metrics),
         ("/v1/join-tokens", ("GET", "POST"), joining.on_tokens),
         ("/v1/join-tokens/{id}", ("GET", "DELETE"), joining.on_token),
     ]

@@ -29,7 +29,7 @@ _FLAG: Json = {"type": "boolean", "default": False}
 def openapi_document(roles: Some[str]) -> Json:
     """The document of a controller with these roles."""
     schemas = component_schemas()
-    paths = {**_open_paths(), **_token_paths(), **_peer_paths()}
+    paths = {**_open_paths(), **_token_paths(), **_peer_paths(), "/metrics": _metrics_path()}
     for path, type_ in REPORTED.items():
         paths[f"/v1/{path}"] = {"get": _list(path, _ref(type_.__name__), {"type": "object"}, _scoped())}
     if "member" in roles:
@@ -128,6 +128,13 @@ def _list(path: str, spec: Json, status: Json, more: list[Json]) -> Json:
 
 def _scoped() -> list[Json]:
     return [_query("slice", {"type": "string"}), _query("cluster", {"type": "string"})]
+
+
+def _metrics_path() -> Json:
+    operation = _operation("slices, gateways and tunnels in Prometheus' text format", {"type": "string"})
+    content = operation["responses"]["200"]["content"]
+    content["text/plain"] = content.pop("application/json")
+    return {"get": operation}
 
 
 def _token_paths() -> Json:

@@ -33,6 +33,8 @@ RESOURCES: Mapping[str, str] = {
     "join-tokens": "slicejointokens",
 }
 """Collections of REST, and the resource of our group whose rights they ask for (some exist only for RBAC)."""
+METRICS = "/metrics"
+"""As everywhere in Kubernetes: a role gives it by `nonResourceURLs`, and Prometheus' own role has it."""
 _VERBS: Mapping[str, str] = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 Json = dict[str, Any]
 
@@ -71,24 +73,31 @@ class Reviewer:
 
     def authorize(self, user: User, method: str, path: str) -> None:
         """DeniedError unless the cluster's roles allow the user this request on REST."""
+        if path == METRICS:
+            self._ask(user, {"nonResourceAttributes": {"path": METRICS, "verb": "get"}}, f"get {METRICS}")
+            return
         collection, _, name = path.removeprefix("/v1/").partition("/")
         resource = RESOURCES.get(collection)
         if resource is None:
             raise DeniedError(f"{path}: no role speaks of {collection!r}; use the administrator's token")
         verb = _VERBS.get(method, "get" if name else "list")
         attributes = {"group": GROUP, "resource": resource, "verb": verb} | ({"name": name} if name else {})
+        what = f"{verb} {resource}.{GROUP}" + (f" {name!r}" if name else "")
+        self._ask(user, {"resourceAttributes": attributes}, what)
+
+    def _ask(self, user: User, attributes: Json, what: str) -> None:
+        """DeniedError unless the user may do it."""
         spec = {
             "user": user.name,
             "uid": user.uid,
             "groups": list(user.groups),
             "extra": {key: list(values) for key, values in user.extra},
-            "resourceAttributes": attributes,
+            **attributes,
         }
         body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
         status = self._api.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", body).get("status", {})
         if not status.get("allowed"):
-            what = f"{resource}.{GROUP}" + (f" {name!r}" if name else "")
-            raise DeniedError(f"user {user.name!r} may not {verb} {what} in this cluster")
+            raise DeniedError(f"user {user.name!r} may not {what} in this cluster")
 
     def identify(self, token: str) -> tuple[str, str]:
         """(`node` or `dns`, name) of the agent or DNS server whose pod's token this is."""

@@ -19,16 +19,17 @@ VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DEL
 
 
 class Asked(FakeApi):
-    """Says yes, and notes what it was asked."""
+    """Says yes (or no), and notes what it was asked."""
 
     def __init__(self) -> None:
         super().__init__()
         self.attributes: list[Any] = []
+        self.allowed = True
 
     def create(self, path: str, body: Any) -> Any:
         assert path.endswith("/subjectaccessreviews")
-        self.attributes.append(body["spec"]["resourceAttributes"])
-        return {"status": {"allowed": True}}
+        self.attributes += [value for name, value in body["spec"].items() if name.endswith("Attributes")]
+        return {"status": {"allowed": self.allowed}}
 
 
 def granted(role: str) -> dict[str, set[str]]:
@@ -75,6 +76,18 @@ def test_a_request_is_asked_of_the_api_server(method: str, path: str, attributes
     Reviewer(api, "system", "a").authorize(User(name="ann"), method, path)
 
     assert api.attributes == [{"group": "slicer.io", **attributes}]
+
+
+def test_metrics_are_asked_for_as_everywhere_in_kubernetes() -> None:
+    """By path, so that the role that Prometheus has anyway is enough; and a user without it gets none."""
+    api = Asked()
+
+    Reviewer(api, "system", "a").authorize(User(name="prometheus"), "GET", "/metrics")
+
+    assert api.attributes == [{"path": "/metrics", "verb": "get"}]
+    api.allowed = False
+    with pytest.raises(DeniedError, match="'prometheus' may not get /metrics"):
+        Reviewer(api, "system", "a").authorize(User(name="prometheus"), "GET", "/metrics")
 
 
 def test_what_no_role_can_speak_of_is_refused() -> None:
