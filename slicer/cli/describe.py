@@ -10,7 +10,7 @@ from slicer.cli import columns as col
 from slicer.cli.columns import reach, text_of
 from slicer.cli.kinds import ATTACHMENTS, CLUSTERS, NODES, SERVICES, SLICES, Kind, Resource
 from slicer.cli.quantities import format_rate, format_rtt
-from slicer.cli.words import format_labels, format_objectives
+from slicer.cli.words import format_labels, format_objectives, format_topology, topology_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -93,6 +93,7 @@ def _slice(resource: Resource, related: Related, now: float) -> list[Section]:
         ("Slice", name),
         ("Prefixes", text_of(spec["prefixes"])),
         ("Clusters", col.slice_clusters(resource, now)),
+        ("Topology", format_topology(topology_of(spec))),
         ("Namespaces", ",".join(spec.get("namespaces") or ()) or "all"),
         ("Gateways wanted", f"{col.slice_gateways(resource, now)} a cluster"),
         ("Bandwidth", format_qos(spec.get("qos"))),

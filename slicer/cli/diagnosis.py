@@ -23,6 +23,7 @@ CURES = {
     "NoGateway": "slicectl get nodes -o wide shows which nodes could be one; a gateway needs WireGuard",
     "NoMesh": "slicectl get nodes shows which have WireGuard; where one does, its slicer-agent is old or not running",
     "MeshSilent": "does a firewall between these nodes drop UDP to the mesh's port? slicectl get nodes -o wide",
+    "ClusterWithoutLink": "slicectl topology set {name} --link A:B, with the links that are to stay, gives it one",
     "PathDown": "slicectl describe slice {name} shows what each node measured; then look at the tunnels above",
     "NotMeasured": "the nodes have not measured yet: is slicer-agent running there? slicectl get nodes",
 }

@@ -26,6 +26,7 @@ GROUPS = {
     "member": "Which pods belong to a slice.",
     "qos": "Bandwidth of a slice between clusters.",
     "objectives": "What the ways between a slice's clusters are to be like.",
+    "topology": "Which clusters of a slice are linked.",
     "gateway": "Planned work on gateways: no packet is lost.",
     "config": "Which hub slicectl talks to.",
 }
@@ -39,6 +40,7 @@ TABLE = (
     (DECLARE, "unexport", "services.unexport"),
     (DECLARE, "qos set", "slices.qos_set"),
     (DECLARE, "objectives set", "slices.objectives_set"),
+    (DECLARE, "topology set", "slices.topology_set"),
     (LOOK, "status", "health.status"),
     (LOOK, "get", "showing.get"),
     (LOOK, "describe", "showing.describe"),

@@ -33,6 +33,18 @@ Clusters = Annotated[
         autocompletion=complete.clusters,
     ),
 ]
+HubClusters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hub-cluster",
+        metavar="A,B",
+        help="Clusters that are linked with all others; the others are not linked with each other.",
+        autocompletion=complete.clusters,
+    ),
+]
+Links = Annotated[
+    list[str] | None, typer.Option("--link", metavar="A:B", help="Two clusters that are linked; may be repeated.")
+]
 Guarantee = Annotated[
     str | None, typer.Option(metavar="RATE", help="Bandwidth that the slice always gets: 20M, 1.5G, 800k (bit/s).")
 ]

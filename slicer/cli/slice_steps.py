@@ -8,14 +8,18 @@ from typing import Any
 
 from slicer.cli.columns import reach, text_of
 from slicer.cli.progress import Step
+from slicer.cli.words import topology_of
+from slicer.model.topology import are_linked
 
 Resource = dict[str, Any]
 Pair = tuple[str, str]
 
 
 def cluster_pairs(resource: Resource) -> list[Pair]:
-    """Both directions between all clusters that the slice has now."""
-    return list(permutations(sorted(cluster["name"] for cluster in _clusters(resource)), 2))
+    """Both directions between the clusters that the slice has now and links."""
+    topology = topology_of(resource["spec"])
+    names = sorted(cluster["name"] for cluster in _clusters(resource))
+    return [(one, other) for one, other in permutations(names, 2) if are_linked(topology, one, other)]
 
 
 def pairs_up(resource: Resource) -> set[Pair]:
@@ -54,4 +58,8 @@ def _packets(resource: Resource) -> Step:
     if missing:
         detail += f", not yet {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}"
     done = bool(_clusters(resource)) and not missing
-    return Step(title="packets between clusters", done=done, detail=detail if pairs else "one cluster only")
+    return Step(title="packets between clusters", done=done, detail=detail if pairs else _without_pairs(resource))
+
+
+def _without_pairs(resource: Resource) -> str:
+    return "one cluster only" if len(_clusters(resource)) < 2 else "no two clusters are linked"

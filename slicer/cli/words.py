@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from slicer.cli.quantities import parse_duration, parse_rate
 from slicer.model.errors import InvalidError
 from slicer.model.slices import Objectives, QosProfile, ServicePort
+from slicer.model.topology import ClusterLink, SliceTopology
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 
@@ -84,6 +86,39 @@ def parse_objectives(latency: str | None, loss: int | None) -> Objectives | None
         return None
     latency_ms = None if latency is None else round(parse_duration("--latency", latency) * 1000)
     return Objectives(latency_ms=latency_ms, loss_percent=loss)
+
+
+def parse_topology(hubs: list[str] | None, links: list[str] | None) -> SliceTopology | None:
+    """The topology that the options describe; None if none of them was given."""
+    if hubs is None and links is None:
+        return None
+    return SliceTopology(hubs=parse_list(hubs or []), links=tuple(parse_link(word) for word in parse_list(links or [])))
+
+
+def parse_link(text: str) -> ClusterLink:
+    """`a:b`."""
+    one, colon, other = text.partition(":")
+    if not (one and colon and other) or ":" in other:
+        raise InvalidError(f"link {text!r} is not CLUSTER:CLUSTER")
+    return ClusterLink(clusters=(one, other))
+
+
+def topology_of(spec: Mapping[str, Any]) -> SliceTopology | None:
+    """The topology in a slice's spec as REST shows it."""
+    found = spec.get("topology")
+    if found is None:
+        return None
+    links = tuple(ClusterLink(clusters=tuple(link["clusters"])) for link in found.get("links") or ())
+    return SliceTopology(hubs=tuple(found.get("hubs") or ()), links=links)
+
+
+def format_topology(topology: SliceTopology | None) -> str:
+    """`mesh`, `hub a, b`, `hub a and links b:c, c:d`, `links a:b`."""
+    if topology is None:
+        return "mesh"
+    hubs = f"hub {', '.join(topology.hubs)}" if topology.hubs else ""
+    links = f"links {', '.join(map(str, topology.links))}" if topology.links else ""
+    return " and ".join(part for part in (hubs, links) if part)
 
 
 def format_objectives(objectives: Mapping[str, object] | None) -> str:

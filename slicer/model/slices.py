@@ -15,6 +15,7 @@ from slicer.model.names import (
     check_range,
     check_subdomain,
 )
+from slicer.model.topology import SliceTopology, are_linked, check_topology
 
 BITS_MAX = 400_000_000_000
 """bit/s: the fastest port that is sold; a larger number is a slip of the unit."""
@@ -113,6 +114,8 @@ class Slice:
     """One IPv4 prefix, one IPv6 prefix, or one of each."""
     clusters: tuple[str, ...] = ()
     """Names of the member clusters, sorted; empty means all clusters, also those that join later."""
+    topology: SliceTopology | None = None
+    """Which of them are linked; None means every two."""
     gateways: int = 2
     """Active gateways wanted in each cluster; fewer nodes means fewer gateways. 0 means every node (`all`)."""
     qos: QosProfile | None = None
@@ -139,10 +142,20 @@ class Slice:
         check_range("gateways", self.gateways, 0, 64)
         check_range("length of contact", len(self.contact), 0, CONTACT_MAX)
         check_prefixes(self.prefixes)
+        if self.topology is not None and self.clusters:
+            check_topology(self.topology, self.clusters)
 
     def has_cluster(self, cluster: str) -> bool:
         """Whether the cluster is a member."""
         return not self.clusters or cluster in self.clusters
+
+    def named_clusters(self) -> tuple[str, ...]:
+        """All clusters that it names, as members or in its topology, sorted."""
+        return tuple(sorted({*self.clusters, *(self.topology.clusters() if self.topology else ())}))
+
+    def is_linked(self, one: str, other: str) -> bool:
+        """Whether packets of the slice pass between two different clusters."""
+        return self.has_cluster(one) and self.has_cluster(other) and are_linked(self.topology, one, other)
 
 
 def check_prefixes(prefixes: tuple[Prefix, ...]) -> None:

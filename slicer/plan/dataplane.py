@@ -52,7 +52,7 @@ def wanted_tunnels(view: Documents, cluster: str, node: str) -> frozenset[tuple[
     gateways = of_kind(view, Gateway)
     mine = {g.tunnel_set: g for g in gateways if (g.cluster, g.node) == (cluster, node)}
     specs = [(state.tunnel_set, state.spec) for state in of_kind(view, SliceState) if state.spec.has_cluster(cluster)]
-    linked = {(number, g.cluster) for number, spec in specs for g in gateways if spec.has_cluster(g.cluster)}
+    linked = {(number, g.cluster) for number, spec in specs for g in gateways if spec.is_linked(cluster, g.cluster)}
     far = [g for g in gateways if g.cluster != cluster and g.tunnel_set in mine]
     remote = [g for g in far if (g.tunnel_set, g.cluster) in linked]
     in_force = generations(view)

@@ -140,7 +140,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """Another cluster, in one slice."""
+    """Another cluster that is linked with this one, in one slice."""
 
     cluster: str
     blocks: tuple[Prefix, ...]
@@ -338,7 +338,7 @@ def _slice_here(
                 cluster=c, blocks=tuple(sorted(blocks[c], key=_by_family)), gateways=documents.far.get((name, c), {})
             )
             for c in sorted(blocks)
-            if c != local.cluster and state.spec.has_cluster(c)
+            if state.spec.is_linked(local.cluster, c)
         ),
         gateways=tuple(gateway.node for gateway in gateways),
         slot=next((gateway.slot for gateway in gateways if gateway.node == local.node), None),

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import combinations
 
 from slicer.model.attachments import TunnelHealth
 from slicer.model.documents import Documents, of_kind
 from slicer.model.slices import Objectives, SliceState
+from slicer.plan.linking import linked_pairs
 
 
 class Verdict(StrEnum):
@@ -40,12 +40,12 @@ class PairStatus:
 
 
 def pair_statuses(state: SliceState, clusters: Iterable[str], documents: Documents) -> tuple[PairStatus, ...]:
-    """Every pair of the slice's clusters, sorted; empty for a slice without objectives."""
+    """Every two of the slice's clusters that are linked, sorted; empty for a slice without objectives."""
     wanted = state.spec.objectives
     if wanted is None:
         return ()
     tunnels = [tunnel for tunnel in of_kind(documents, TunnelHealth) if tunnel.tunnel_set == state.tunnel_set]
-    return tuple(_pair(wanted, (one, other), tunnels) for one, other in combinations(sorted(clusters), 2))
+    return tuple(_pair(wanted, pair, tunnels) for pair in linked_pairs(state.spec, clusters))
 
 
 def _pair(wanted: Objectives, clusters: tuple[str, str], tunnels: Iterable[TunnelHealth]) -> PairStatus:

@@ -62,7 +62,7 @@ class Heard:
 
 
 def plan_targets(view: Documents, cluster: str, node: str) -> tuple[Target, ...]:
-    """The router addresses of remote clusters' gateway nodes (the view has only theirs), one family a node, sorted."""
+    """The router addresses of linked clusters' gateway nodes (the view has only theirs), one family a node, sorted."""
     found = []
     for state in of_kind(view, SliceState):
         own = view.get(f"nodeblock/{state.spec.name}/{cluster}/{node}")
@@ -70,7 +70,7 @@ def plan_targets(view: Documents, cluster: str, node: str) -> tuple[Target, ...]
             continue
         sources: dict[int, Address] = {address.version: address for address in own.router_addresses()}
         for blocks in of_kind(view, NodeBlocks):
-            if blocks.slice == own.slice and blocks.cluster != cluster:
+            if blocks.slice == own.slice and state.spec.is_linked(cluster, blocks.cluster):
                 found += _target(state, sources, blocks)
     return tuple(sorted(found, key=lambda t: (t.slice, t.remote_cluster, t.remote_node)))
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 from slicer.model.attachments import AddressDemand, Attachment, AttachmentState, EndpointSet, PathHealth
 from slicer.model.clusters import Cluster, ClusterBlocks, Gateway, MeshSilence, Node
 from slicer.model.documents import Documents, of_kind
 from slicer.model.names import Prefix
 from slicer.model.slices import Export, SliceState
+from slicer.model.topology import unlinked
 from slicer.plan.allocation import overlapping
+from slicer.plan.linking import both_ways, linked_pairs
 from slicer.plan.mesh import is_meshed, unheard, unmeshed
 from slicer.plan.objectives import PairStatus, Verdict, pair_statuses
 from slicer.plan.views import clusters_of
@@ -61,13 +62,14 @@ class SliceStatus:
 def slice_status(state: SliceState, documents: Documents) -> SliceStatus:
     """The status of one slice."""
     clusters = tuple(_in_cluster(state, name, documents) for name in clusters_of(state, documents))
-    paths = tuple(path for path in of_kind(documents, PathHealth) if path.slice == state.spec.name)
+    paths = tuple(path for path in of_kind(documents, PathHealth) if _is_path_of(state, path))
     pairs = pair_statuses(state, [cluster.name for cluster in clusters], documents)
     return SliceStatus(
         vni=state.vni,
         tunnel_set=state.tunnel_set,
         conditions=(
             *_conditions(state, clusters, paths, documents),
+            *_linked(state, clusters),
             *_encrypted(state, clusters, documents),
             *_objectives(state, pairs),
         ),
@@ -75,6 +77,11 @@ def slice_status(state: SliceState, documents: Documents) -> SliceStatus:
         paths=paths,
         objectives=pairs,
     )
+
+
+def _is_path_of(state: SliceState, path: PathHealth) -> bool:
+    """What a node said of a link that is there no more is left out, should it not say anything since."""
+    return path.slice == state.spec.name and state.spec.is_linked(path.cluster, path.remote_cluster)
 
 
 def export_endpoints(export: Export, documents: Documents) -> tuple[EndpointSet, ...]:
@@ -98,7 +105,7 @@ def _in_cluster(state: SliceState, name: str, documents: Documents) -> SliceInCl
 def _conditions(
     state: SliceState, clusters: Sequence[SliceInCluster], paths: Sequence[PathHealth], documents: Documents
 ) -> tuple[Condition, ...]:
-    parts = (_allocated(state, clusters, documents), _gateways(clusters), _connected(clusters, paths))
+    parts = (_allocated(state, clusters, documents), _gateways(clusters), _connected(state, clusters, paths))
     bad = [part for part in parts if not part.status]
     ready = (
         Condition(type="Ready", status=False, reason=bad[0].reason, message=bad[0].message)
@@ -178,9 +185,26 @@ def _objectives(state: SliceState, pairs: Sequence[PairStatus]) -> tuple[Conditi
     return (Condition(type="Objectives", status=True, reason="Met" if pairs else "OneCluster"),)
 
 
-def _connected(clusters: Sequence[SliceInCluster], paths: Sequence[PathHealth]) -> Condition:
-    """Whether packets pass from each cluster to each other one, as at least one node of it measured."""
-    pairs = list(permutations([cluster.name for cluster in clusters], 2))
+def _linked(state: SliceState, clusters: Sequence[SliceInCluster]) -> tuple[Condition, ...]:
+    """Of a slice with a topology: whether each cluster has a link. One that joined later may not, and that is no fault
+    of the others: it says nothing of Ready.
+    """
+    if state.spec.topology is None:
+        return ()
+    alone = unlinked(state.spec.topology, [cluster.name for cluster in clusters])
+    if alone:
+        names = ", ".join(alone[:_SHOWN]) + (", …" if len(alone) > _SHOWN else "")
+        message = f"cluster {names} has no link: its pods reach each other only"
+        return (Condition(type="Linked", status=False, reason="ClusterWithoutLink", message=message),)
+    return (Condition(type="Linked", status=True, reason="Linked"),)
+
+
+def _connected(state: SliceState, clusters: Sequence[SliceInCluster], paths: Sequence[PathHealth]) -> Condition:
+    """Whether packets pass from each cluster to each one that it is linked with, as one node of it at least measured.
+
+    What nobody promised is not missing.
+    """
+    pairs = both_ways(linked_pairs(state.spec, [cluster.name for cluster in clusters]))
     up = {(path.cluster, path.remote_cluster) for path in paths if path.up}
     measured = {(path.cluster, path.remote_cluster) for path in paths}
     missing = [pair for pair in pairs if pair not in up]

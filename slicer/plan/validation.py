@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from slicer.model.attachments import AttachedBy, Attachment, Ping
-from slicer.model.clusters import Cluster
+from slicer.model.clusters import Cluster, ClusterBlocks
 from slicer.model.documents import Documents, of_kind
 from slicer.model.errors import ConflictError, DeniedError, InvalidError, NotFoundError
 from slicer.model.names import Address, check_label, parse_address
@@ -34,7 +34,7 @@ _SHOWN = 5
 def check_slice(spec: Slice, documents: Documents) -> None:
     """The slice may be declared: its clusters exist, its prefixes fit them and collide with none of their CIDRs."""
     known = {cluster.name: cluster for cluster in of_kind(documents, Cluster)}
-    for name in spec.clusters:
+    for name in spec.named_clusters():
         if name not in known:
             raise NotFoundError(f"slice {spec.name!r} names cluster {name!r}, which does not exist")
     members = [known[name] for name in spec.clusters or sorted(known)]
@@ -93,8 +93,8 @@ def check_cluster_change(cluster: Cluster, documents: Documents) -> None:
 
 
 def check_cluster_delete(name: str, documents: Documents) -> None:
-    """No slice has the cluster as a member, and none of its pods is attached."""
-    slices = [state.spec.name for state in of_kind(documents, SliceState) if name in state.spec.clusters]
+    """No slice names the cluster, as a member or in its topology, and none of its pods is attached."""
+    slices = [state.spec.name for state in of_kind(documents, SliceState) if name in state.spec.named_clusters()]
     if slices:
         raise ConflictError(f"cluster {name!r} is in slice {_listed(slices)}; take it out of there first")
     attached = [a for a in of_kind(documents, Attachment) if a.cluster == name]
@@ -166,6 +166,21 @@ def check_ping(ping: Ping, documents: Documents) -> None:
         raise InvalidError(
             f"ping target {ping.target!r} is outside slice {ping.slice!r} ({_listed(state.spec.prefixes)})"
         )
+    there = _holder(ping.slice, target, documents)
+    if there not in {"", ping.cluster} and not state.spec.is_linked(ping.cluster, there):
+        raise ConflictError(
+            f"ping target {ping.target!r} is in cluster {there!r}, which slice {ping.slice!r} does not link with "
+            f"cluster {ping.cluster!r}",
+            reason="NotLinked",
+        )
+
+
+def _holder(slice_name: str, address: Address, documents: Documents) -> str:
+    """The cluster in whose blocks the address is; empty if none has it."""
+    for given in of_kind(documents, ClusterBlocks):
+        if given.slice == slice_name and any(address in block for block in given.blocks):
+            return given.cluster
+    return ""
 
 
 def _check_namespace(what: str, state: SliceState, namespace: str) -> None:

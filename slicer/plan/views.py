@@ -22,6 +22,7 @@ from slicer.model.attachments import (
 from slicer.model.clusters import Cluster, ClusterBlocks, Drain, Gateway, Node, NodeBlocks, Resolvers, RotationState
 from slicer.model.documents import Document, Documents, of_kind
 from slicer.model.slices import Export, Membership, SliceState
+from slicer.plan.linking import both_ways, linked_pairs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,9 @@ class Scope:
     slices: frozenset[str]
     """Slices that the cluster is in."""
     links: frozenset[tuple[str, int]]
-    """(cluster, tunnel set) that carry those slices, the own cluster's included."""
+    """(cluster, tunnel set) that carry those slices to linked clusters, the own cluster's included."""
+    reach: frozenset[tuple[str, str]]
+    """(slice, cluster): the own cluster in those slices, and what is linked with it."""
     targets: frozenset[tuple[str, str, str]]
     """(slice, cluster, node) of the gateways that carry those slices: targets of probes."""
 
@@ -46,11 +49,11 @@ def peers_of(tunnel_set: int, documents: Documents) -> list[tuple[Gateway, list[
     """Each gateway of the tunnel set, with the gateways of other clusters that have a tunnel to it."""
     states = [state for state in of_kind(documents, SliceState) if state.tunnel_set == tunnel_set]
     shared: dict[str, set[str]] = defaultdict(set)
-    for _, clusters in _with_clusters(states, documents):
-        for cluster in clusters:
-            shared[cluster].update(clusters)
+    for state, clusters in _with_clusters(states, documents):
+        for one, other in both_ways(linked_pairs(state.spec, clusters)):
+            shared[one].add(other)
     gateways = [gateway for gateway in of_kind(documents, Gateway) if gateway.tunnel_set == tunnel_set]
-    return [(one, [o for o in gateways if o.cluster in shared[one.cluster] - {one.cluster}]) for one in gateways]
+    return [(one, [other for other in gateways if other.cluster in shared[one.cluster]]) for one in gateways]
 
 
 def _with_clusters(states: Collection[SliceState], documents: Documents) -> list[tuple[SliceState, tuple[str, ...]]]:
@@ -65,15 +68,26 @@ def _with_clusters(states: Collection[SliceState], documents: Documents) -> list
 def scope_of(documents: Documents, cluster: str) -> Scope:
     """The scope of `cluster`."""
     states = [state for state in of_kind(documents, SliceState) if state.spec.has_cluster(cluster)]
-    links = {(name, state.tunnel_set) for state, names in _with_clusters(states, documents) for name in names}
-    targets = {
-        (state.spec.name, gateway.cluster, gateway.node)
-        for gateway in of_kind(documents, Gateway)
-        for state in states
-        if gateway.tunnel_set == state.tunnel_set and state.spec.has_cluster(gateway.cluster)
-    }
-    slices = frozenset(state.spec.name for state in states)
-    return Scope(cluster=cluster, slices=slices, links=frozenset(links), targets=frozenset(targets))
+    reached = [
+        (state, name)
+        for state, names in _with_clusters(states, documents)
+        for name in names
+        if name == cluster or state.spec.is_linked(cluster, name)
+    ]
+    carried: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for state, name in reached:
+        carried[name, state.tunnel_set].append(state.spec.name)
+    return Scope(
+        cluster=cluster,
+        slices=frozenset(state.spec.name for state in states),
+        links=frozenset(carried),
+        reach=frozenset((state.spec.name, name) for state, name in reached),
+        targets=frozenset(
+            (slice_name, gateway.cluster, gateway.node)
+            for gateway in of_kind(documents, Gateway)
+            for slice_name in carried.get((gateway.cluster, gateway.tunnel_set), ())
+        ),
+    )
 
 
 def cluster_view(documents: Documents, cluster: str) -> dict[str, Document]:
@@ -124,8 +138,10 @@ def _for_cluster(value: Document, scope: Scope) -> bool:
             return value.name == scope.cluster
         case Drain():
             return value.cluster == scope.cluster
-        case Export() | EndpointSet():
+        case Export():
             return value.slice in scope.slices
+        case EndpointSet():
+            return (value.slice, value.cluster) in scope.reach
         case AddressGrant():
             return value.cluster == scope.cluster and value.slice in scope.slices
         case NodeBlocks():
@@ -169,8 +185,10 @@ def _for_zone(value: Document, scope: Scope) -> bool:
     match value:
         case SliceState():
             return value.spec.name in scope.slices
-        case Export() | EndpointSet():
+        case Export():
             return value.slice in scope.slices
+        case EndpointSet():
+            return (value.slice, value.cluster) in scope.reach
         case Attachment() | Gateway() | LostCluster() | Resolvers():
             return value.cluster == scope.cluster
         case _:

@@ -199,7 +199,7 @@ def _plan_zone(sources: _Sources) -> SliceZone:
     namespaces: dict[str, dict[str, Service]] = defaultdict(dict)
     pointers: dict[Address, list[Pointer]] = defaultdict(list)
     for _, export in sorted(sources.exports.items()):
-        there = [s for s in sets[export.namespace, export.name] if s.cluster not in sources.gone]
+        there = [s for s in sets[export.namespace, export.name] if _is_reached(sources, s.cluster)]
         counting = [s for s in there if _counts(sources.state, export, s.cluster)]
         service = _plan_service(sources, export, counting)
         namespaces[export.namespace][export.name] = service
@@ -222,6 +222,14 @@ def _plan_service(sources: _Sources, export: Export, sets: Iterable[EndpointSet]
     hosts.sort(key=lambda host: (host.cluster not in sources.own_clusters, host.cluster, host.host))
     local = sum(host.cluster in sources.own_clusters for host in hosts)
     return Service(ports=export.ports, hosts=tuple(hosts), local=local)
+
+
+def _is_reached(sources: _Sources, cluster: str) -> bool:
+    """Whether who asks here can get there: it is this cluster, or one that is linked with it and not lost."""
+    if cluster in sources.own_clusters or not sources.own_clusters:
+        return cluster not in sources.gone
+    linked = any(sources.state.spec.is_linked(own, cluster) for own in sources.own_clusters)
+    return linked and cluster not in sources.gone
 
 
 def _counts(state: SliceState, export: Export, cluster: str) -> bool:

@@ -45,6 +45,8 @@ _FIELDS: Mapping[str, Mapping[str, Json]] = {
         "gateways": {"minimum": 0, "maximum": 64},
         "contact": {"maxLength": CONTACT_MAX},
     },
+    "SliceTopology": {"hubs": {"items": LABEL}},
+    "ClusterLink": {"clusters": {"items": LABEL, "minItems": 2, "maxItems": 2, "uniqueItems": True}},
     "QosProfile": {
         "guarantee_bps": _RATE,
         "ceiling_bps": _RATE,

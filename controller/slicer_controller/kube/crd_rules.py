@@ -30,6 +30,13 @@ from slicer.model.slices import (
     RESERVED_SLICE_NAMES,
     SCOPE_RULE,
 )
+from slicer.model.topology import (
+    ALONE_RULE,
+    EMPTY_RULE,
+    LINK_RULE,
+    OUTSIDE_HUB_RULE,
+    OUTSIDE_LINK_RULE,
+)
 from slicer_controller.api.schemas import ADDRESS_FORMAT, PREFIX_FORMAT
 
 Json = dict[str, Any]
@@ -127,7 +134,51 @@ def slice_rules() -> list[Json]:
             quoted(_NAME),
             text(" has both qos and qosProfile; give one"),
         ),
+        *_member_rules(),
     ]
+
+
+def _member_rules() -> list[Json]:
+    """A topology speaks of the slice's own clusters, where these are named, and links each of them."""
+    applies = "has(self.spec.topology) && has(self.spec.clusters) && self.spec.clusters.size() > 0"
+    has_hubs = "has(self.spec.topology.hubs) && self.spec.topology.hubs.size() > 0"
+    has_links = "has(self.spec.topology.links)"
+    hubs = "self.spec.topology.hubs.filter(h, !(h in self.spec.clusters))"
+    outside = "self.spec.topology.links.filter(l, !l.clusters.all(c, c in self.spec.clusters))"
+    alone = f"!({has_links} && self.spec.topology.links.exists(l, c in l.clusters))"
+    lonely = f"self.spec.clusters.filter(c, {alone})"
+    return [
+        rule(
+            f"!({applies} && {has_hubs}) || {hubs}.size() == 0",
+            text("hub "),
+            quoted(f"{hubs}[0]"),
+            text(f" {OUTSIDE_HUB_RULE}"),
+        ),
+        rule(
+            f"!({applies} && {has_links}) || {outside}.size() == 0",
+            text("link "),
+            quoted(f'{outside}[0].clusters.join(":")'),
+            text(f" {OUTSIDE_LINK_RULE}"),
+        ),
+        rule(
+            f"!({applies}) || {has_hubs} || self.spec.clusters.size() < 2 || {lonely}.size() == 0",
+            text("cluster "),
+            quoted(f"{lonely}[0]"),
+            text(f" {ALONE_RULE}"),
+        ),
+    ]
+
+
+def topology_rules() -> list[Json]:
+    """A topology says something."""
+    said = [f"(has(self.{field}) && self.{field}.size() > 0)" for field in ("hubs", "links")]
+    return [fixed(" || ".join(said), f"topology {EMPTY_RULE}")]
+
+
+def link_rules() -> list[Json]:
+    """A link has two ends."""
+    condition = "self.clusters.size() == 2 && self.clusters[0] != self.clusters[1]"
+    return [rule(condition, text("link "), quoted('self.clusters.join(":")'), text(f" {LINK_RULE}"))]
 
 
 def prefixes_rules() -> list[Json]:

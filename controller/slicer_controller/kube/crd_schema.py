@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from slicer.model import clusters, slices
+from slicer.model import clusters, slices, topology
 from slicer.plan import status
 from slicer_controller.api.schemas import component_schemas
-from slicer_controller.kube.crd_rules import field_rules, prefixes_rules, qos_rules
+from slicer_controller.kube.crd_rules import field_rules, link_rules, prefixes_rules, qos_rules, topology_rules
 from slicer_controller.kube.naming import camel
 
 Json = dict[str, Any]
@@ -34,6 +34,10 @@ DESCRIPTIONS: Mapping[str, str] = {
     "QosProfile.guarantee_bps": "bit/s that the slice always gets on a cluster's tunnels.",
     "QosProfile.ceiling_bps": "bit/s that the slice never exceeds.",
     "DnsOptions.ttl_s": "Time to live of the slice's DNS answers.",
+    "Slice.topology": "Which of the slice's clusters are linked; without it every two.",
+    "SliceTopology.hubs": "Clusters that are linked with every other one, also with those that join later.",
+    "SliceTopology.links": "Pairs of clusters that are linked besides.",
+    "ClusterLink.clusters": "Two different clusters.",
     "Slice.qos": "Bandwidth of the slice on its clusters' tunnels.",
     "Slice.objectives": "What the ways between the slice's clusters are to be like; watched, not enforced.",
     "Slice.tunnels": "Whether the slice shares WireGuard tunnels with slices of other prefixes or has its own.",
@@ -51,6 +55,7 @@ _ONE: Mapping[str, str] = {
     "prefixes": "prefix",
     "addresses": "address",
     "clusters": "cluster name",
+    "hubs": "cluster name",
     "namespaces": "namespace",
     "cidrs": "CIDR",
     "slice": "slice name",
@@ -60,8 +65,14 @@ _ONE: Mapping[str, str] = {
 """What the model's refusals call a field, or one item of it."""
 _REPORTED = frozenset({"blocks"})
 """Written by the controller only: nothing to refuse."""
-_SETS = frozenset({"prefixes", "clusters", "namespaces", "cidrs", "addresses"})
+_SETS = frozenset({"prefixes", "clusters", "hubs", "namespaces", "cidrs", "addresses"})
 """Lists in which an item stands once; server-side apply may then own single items."""
+_RULES: Mapping[str, Callable[[], list[Json]]] = {
+    "QosProfile": qos_rules,
+    "SliceTopology": topology_rules,
+    "ClusterLink": link_rules,
+}
+"""What needs more than one field, or more than one item of a list."""
 
 
 def structural(name: str, *, without: tuple[str, ...] = ()) -> Json:
@@ -108,8 +119,11 @@ def _object(name: str, schema: Json, components: Json, without: tuple[str, ...] 
     result: Json = {"type": "object", "properties": properties}
     if required:
         result["required"] = required
-    if name == "QosProfile":
-        result["x-kubernetes-validations"] = qos_rules()
+    if name in _RULES:
+        result["x-kubernetes-validations"] = _RULES[name]()
+    if name == "ClusterLink":
+        # The two belong together; and one name twice is refused in our words.
+        del properties["clusters"]["x-kubernetes-list-type"]
     return result
 
 
@@ -122,13 +136,14 @@ def _field(field: str, schema: Json, components: Json) -> Json:
         return _object(target, components[target], components)
     if target:
         schema = {**components[target], **{key: value for key, value in schema.items() if key != "$ref"}}
-    return _list(field, schema) if schema.get("type") == "array" else _scalar(field, schema)
+    return _list(field, schema, components) if schema.get("type") == "array" else _scalar(field, schema)
 
 
-def _list(field: str, schema: Json) -> Json:
+def _list(field: str, schema: Json, components: Json) -> Json:
+    items = schema["items"]
     result: Json = {
         "type": "array",
-        "items": _scalar(field, schema["items"]),
+        "items": _field(field, items, components) if "$ref" in items else _scalar(field, items),
         "maxItems": schema.get("maxItems", LIST_MAX),
     }
     if field == "prefixes":
@@ -154,7 +169,7 @@ def _scalar(field: str, schema: Json) -> Json:
 
 def _field_docs(name: str) -> Iterator[tuple[str, str]]:
     """(field, the docstring under it) of one of the model's dataclasses, on one line."""
-    type_ = next(getattr(module, name) for module in (slices, clusters, status) if hasattr(module, name))
+    type_ = next(getattr(module, name) for module in (slices, topology, clusters, status) if hasattr(module, name))
     body = ast.parse(inspect.getsource(type_)).body[0]
     assert isinstance(body, ast.ClassDef)
     for field, after in zip(body.body, body.body[1:], strict=False):

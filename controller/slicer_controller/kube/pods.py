@@ -256,9 +256,11 @@ def connected(pod: Json, attachments: Sequence[Attachment], documents: Documents
 
 
 def _passes(attachment: Attachment, documents: Documents, paths: Collection[Path]) -> bool:
-    """A slice of one cluster needs no path; otherwise the node has measured one to another cluster."""
+    """A cluster that the slice links with no other needs no path; otherwise the node has measured one."""
     state = documents.get(f"slice/{attachment.slice}")
-    if not isinstance(state, SliceState) or set(clusters_of(state, documents)) <= {attachment.cluster}:
+    if not isinstance(state, SliceState):
+        return True
+    if not any(state.spec.is_linked(attachment.cluster, other) for other in clusters_of(state, documents)):
         return True
     return (attachment.slice, attachment.cluster, attachment.node) in paths
 

@@ -18,7 +18,16 @@ from slicer.cli.output import Format, note, print_resources
 from slicer.cli.progress import wait
 from slicer.cli.quantities import parse_duration, parse_seconds
 from slicer.cli.slice_steps import steps_of
-from slicer.cli.words import format_objectives, parse_gateways, parse_list, parse_objectives, parse_qos
+from slicer.cli.words import (
+    format_objectives,
+    format_topology,
+    parse_gateways,
+    parse_list,
+    parse_objectives,
+    parse_qos,
+    parse_topology,
+    topology_of,
+)
 from slicer.model.errors import ConflictError, InvalidError
 from slicer.model.names import parse_prefix
 from slicer.model.slices import DnsOptions, Encryption, Slice, TunnelMode
@@ -35,6 +44,8 @@ def create_slice(
         typer.Option("--prefix", "-p", metavar="PREFIX", help="IPv4 or IPv6 prefix; give one of each for dual stack."),
     ] = None,
     clusters: options.Clusters = None,
+    hub_clusters: options.HubClusters = None,
+    links: options.Links = None,
     gateways: Annotated[
         str | None, typer.Option(metavar="N|all", help="Active gateways in each cluster; 2 if not said.")
     ] = None,
@@ -70,11 +81,12 @@ def create_slice(
 ) -> None:
     """Make a slice: a private network over clusters.
 
-    With --wait it returns when packets have passed between all of its clusters.
+    With --wait it returns when packets have passed between all of its clusters that are linked.
     """
     given = {
         "prefixes": prefix,
         "clusters": clusters,
+        "topology": parse_topology(hub_clusters, links),
         "gateways": gateways,
         "qos": parse_qos(guarantee, ceiling, priority, dscp),
         "objectives": parse_objectives(latency, loss),
@@ -158,6 +170,26 @@ def objectives_set(
     note(f"slice {slice_name}: objectives: {said}{' (dry run)' if dry_run else ''}")
 
 
+def topology_set(
+    ctx: typer.Context,
+    slice_name: options.SliceName,
+    hub_clusters: options.HubClusters = None,
+    links: options.Links = None,
+    mesh: Annotated[bool, typer.Option("--mesh", help="Link every two clusters.")] = False,
+    dry_run: options.DryRun = False,
+) -> None:
+    """Say which clusters of a slice are linked, instead of what was said before. Flows on links that stay go on."""
+    from slicer.client.codec import encode
+
+    wanted = parse_topology(hub_clusters, links)
+    if (wanted is None) != mesh:
+        raise InvalidError("give at least one of --hub-cluster and --link, or --mesh alone")
+    with connected(ctx) as api:
+        changed = api.patch("slices", slice_name, {"topology": wanted and encode(wanted)}, dry_run=dry_run)
+    said = format_topology(topology_of(changed["spec"]))
+    note(f"slice {slice_name}: topology: {said}{' (dry run)' if dry_run else ''}")
+
+
 def confirm(question: str) -> None:
     """Ask on the terminal; InvalidError if there is none to ask or the answer is no."""
     if not sys.stdin.isatty():
@@ -188,6 +220,7 @@ def _from_options(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
         name=name,
         prefixes=tuple(parse_prefix("--prefix", text) for text in parse_list(given["prefixes"])),
         clusters=parse_list(given["clusters"] or []),
+        topology=given["topology"],
         gateways=2 if given["gateways"] is None else parse_gateways(given["gateways"]),
         qos=given["qos"],
         objectives=given["objectives"],

@@ -10,7 +10,7 @@ from slicer.client.codec import decode
 from slicer.lab import rest
 from slicer.lab.layout import Layout, Role
 from slicer.model.errors import InvalidError, NotFoundError, SlicerError
-from slicer.model.slices import Objectives
+from slicer.model.slices import Objectives, Slice
 
 Json = dict[str, Any]
 
@@ -60,7 +60,7 @@ def choose(layout: Layout, wish: Wish) -> Stage:
         name = choose_slice([one["metadata"]["name"] for one in slices], wish.slice)
         attachments = api.list("attachments", slice=name)
     (found,) = [one for one in slices if one["metadata"]["name"] == name]
-    source, target = choose_pods([one["spec"] for one in attachments], name, wish)
+    source, target = choose_pods([one["spec"] for one in attachments], decode(Slice, found["spec"]), wish)
     return Stage(
         slice=name,
         objectives=objectives_of(found),
@@ -81,18 +81,18 @@ def choose_slice(names: Sequence[str], wanted: str) -> str:
     raise InvalidError(f"which slice? --slice, one of {', '.join(names)}")
 
 
-def choose_pods(attachments: Iterable[Json], slice_: str, wish: Wish) -> tuple[Pod, Pod]:
-    """Two attached pods in two clusters: those that are named, or the first ones."""
+def choose_pods(attachments: Iterable[Json], slice_: Slice, wish: Wish) -> tuple[Pod, Pod]:
+    """Two attached pods in two clusters that are linked: those that are named, or the first ones."""
     pods = sorted((_pod(one) for one in attachments if one["state"] == "attached"), key=lambda pod: pod.full_name)
     for text, option in ((wish.source, "--from"), (wish.target, "--to")):
         if text and not any(_is(pod, text) for pod in pods):
             there = ", ".join(pod.full_name for pod in pods) or "none"
-            raise NotFoundError(f"{option} {text}: no such pod on slice {slice_}; there are {there}")
+            raise NotFoundError(f"{option} {text}: no such pod on slice {slice_.name}; there are {there}")
     for source in (pod for pod in pods if not wish.source or _is(pod, wish.source)):
         for target in (pod for pod in pods if not wish.target or _is(pod, wish.target)):
-            if source.cluster != target.cluster:
+            if slice_.is_linked(source.cluster, target.cluster):
                 return source, target
-    raise SlicerError(f"slice {slice_} has no two such pods in two clusters; flows run between two clusters")
+    raise SlicerError(f"slice {slice_.name} has no two such pods in two linked clusters; flows run between such two")
 
 
 def objectives_of(found: Json) -> Objectives | None:

@@ -15,6 +15,11 @@ Json = dict[str, Any]
 GOOD = {"prefixes": ["10.22.0.0/16"]}
 
 
+def link(*clusters: str) -> Json:
+    """One link of a topology."""
+    return {"clusters": list(clusters)}
+
+
 def declare(api: Api, kind: Kind, name: str, spec: Json, namespace: str = "") -> Json:
     """Server-side apply, as `kubectl apply --server-side` does it."""
     metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
@@ -27,6 +32,9 @@ def declare(api: Api, kind: Kind, name: str, spec: Json, namespace: str = "") ->
     [
         GOOD,
         {"prefixes": ["fd22::/48", "10.22.0.0/16"], "clusters": ["a", "b"], "gateways": 0, "tunnels": "dedicated"},
+        {**GOOD, "topology": {"hubs": ["a"]}},
+        {**GOOD, "clusters": ["a"], "topology": {"hubs": ["a"]}},
+        {**GOOD, "clusters": ["a", "b", "c"], "topology": {"hubs": [], "links": [link("b", "a"), link("b", "c")]}},
         {**GOOD, "qos": {"guaranteeBps": 8000, "ceilingBps": 400000000000, "priority": 0, "dscp": 46}},
         {**GOOD, "qosProfile": "gold", "dns": {"ttlSeconds": 0}, "namespaces": ["shop"], "contact": "ops@example.com"},
     ],
@@ -71,6 +79,25 @@ def test_good_slices_are_taken(api: Api, spec: Json) -> None:
         ),
         ("red", {**GOOD, "qos": {}, "qosProfile": "gold"}, "slice 'red' has both qos and qosProfile; give one"),
         ("red", {**GOOD, "tunnels": "own"}, 'supported values: "shared", "dedicated"'),
+        ("red", {**GOOD, "topology": {}}, "topology names neither a hub nor a link; leave it out to link every two"),
+        ("red", {**GOOD, "topology": {"hubs": ["A b"]}}, "cluster name 'A b' is not a DNS label"),
+        (
+            "red",
+            {**GOOD, "clusters": ["a"], "topology": {"hubs": ["a", "x"]}},
+            "hub 'x' is not one of the slice's clusters",
+        ),
+        ("red", {**GOOD, "topology": {"links": [link("a", "a")]}}, "link 'a:a' is not between two different clusters"),
+        ("red", {**GOOD, "topology": {"links": [link("a")]}}, "link 'a' is not between two different clusters"),
+        (
+            "red",
+            {**GOOD, "clusters": ["a", "b"], "topology": {"links": [link("a", "b"), link("x", "b")]}},
+            "link 'x:b' is not between two of the slice's clusters",
+        ),
+        (
+            "red",
+            {**GOOD, "clusters": ["a", "b", "c"], "topology": {"links": [link("a", "b")]}},
+            "cluster 'c' has no link; link it or take it out of the slice",
+        ),
         ("red", {"prefixes": []}, "spec.prefixes"),
         ("red", {}, "spec.prefixes"),
     ],

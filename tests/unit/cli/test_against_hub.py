@@ -159,6 +159,26 @@ def test_objectives_are_set_watched_and_cleared(hub: Hub) -> None:
     assert "a / b" not in hub.good("describe", "slice", "red")
 
 
+def test_a_topology_is_made_shown_and_changed(hub: Hub) -> None:
+    """A new one takes the place of what was said before, and --mesh of all."""
+    two_clusters(hub)
+
+    made = hub.run("create-slice", "star", "--prefix", "10.120.0.0/16", "--hub-cluster", "a")
+    star = hub.good("describe", "slice", "star")
+    linked = hub.run("topology", "set", "star", "--link", "b:a", "--link", "a:b")
+    both = hub.run("topology", "set", "star", "--hub-cluster", "b", "--link", "b:a", "--dry-run")
+    links = hub.good("get", "slice", "star", "-o", "json")
+    mesh = hub.run("topology", "set", "star", "--mesh")
+
+    assert made.code == 0, made.err
+    assert "Topology:         hub a\n" in star
+    assert linked.err == "slice star: topology: links a:b\n"
+    assert both.err == "slice star: topology: hub b and links a:b (dry run)\n"
+    assert json.loads(links)["spec"]["topology"] == {"hubs": [], "links": [{"clusters": ["a", "b"]}]}
+    assert mesh.err == "slice star: topology: mesh\n"
+    assert "Topology:         mesh\n" in hub.good("describe", "slice", "star")
+
+
 def test_whois_finds_the_pod(hub: Hub) -> None:
     """And says which slice an address lies in that nobody holds."""
     two_clusters(hub)
@@ -265,6 +285,14 @@ def test_a_ping_without_an_agent_times_out(hub: Hub) -> None:
         (("objectives", "set", "x", "--loss", "1", "--clear"), 2, "or --clear alone", "slicectl objectives set --help"),
         (("objectives", "set", "x", "--latency", "6s"), 2, "latency_ms 6000 is not", "slicectl objectives set --help"),
         (("create-slice", "x", "-p", "10.1.0.0/16", "--loss", "100"), 2, "loss_percent 100 is not", "--help"),
+        (("topology", "set", "x"), 2, "give at least one of", "slicectl topology set --help"),
+        (("topology", "set", "x", "--mesh", "--link", "a:b"), 2, "or --mesh alone", "slicectl topology set --help"),
+        (("topology", "set", "x", "--link", "a"), 2, "link 'a' is not CLUSTER:CLUSTER", "slicectl topology set"),
+        (("topology", "set", "x", "--link", "a:b:c"), 2, "link 'a:b:c' is not", "slicectl topology set"),
+        (("topology", "set", "x", "--link", "a:a"), 2, "'a:a' is not between two different", "slicectl topology set"),
+        (("topology", "set", "x", "--hub-cluster", ","), 2, "names neither a hub nor a link", "slicectl topology set"),
+        (("topology", "set", "x", "--hub-cluster", "a"), 4, "there is no slice 'x'", "slicectl get slices"),
+        (("create-slice", "x", "-p", "10.1.0.0/16", "--hub-cluster", "zz"), 4, "'zz'", "slicectl get clusters"),
         (("member", "add", "x"), 4, "there is no slice 'x'", "slicectl get slices"),
         (("member", "add", "x", "-c", "a"), 2, "say who becomes a member", "--pod NAMESPACE/POD"),
         (("member", "remove", "x"), 2, "say which membership", "--name NAME"),

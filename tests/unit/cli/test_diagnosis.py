@@ -154,6 +154,17 @@ def test_a_slice_of_one_cluster_needs_no_packets() -> None:
     assert render_steps(steps)[-1] == "✓ packets between clusters: one cluster only"
 
 
+def test_packets_are_awaited_between_linked_clusters_only() -> None:
+    """Two spokes need none between them: waiting ends when the hub and each spoke reach each other."""
+    one = samples.a_slice()
+    one["status"]["clusters"].append({**one["status"]["clusters"][1], "name": "c"})
+    one["status"]["paths"] += [samples.path("a", "c"), samples.path("c", "a")]
+    assert render_steps(steps_of(one))[-1].endswith("4 of 6 directions, not yet b → c, c → b")
+
+    one["spec"]["topology"] = {"hubs": ["a"], "links": []}
+    assert render_steps(steps_of(one))[-1] == "✓ packets between clusters: 4 of 4 directions"
+
+
 def test_a_slice_without_clusters_is_not_ready() -> None:
     """Waiting goes on until one has joined."""
     one = samples.a_slice()

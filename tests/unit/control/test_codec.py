@@ -15,6 +15,7 @@ from slicer.client.codec import FieldsError, decode, decode_documents, encode, e
 from slicer.model.documents import KINDS, key_of
 from slicer.model.errors import InvalidError
 from slicer.model.slices import Bandwidth, Membership, Objectives, Slice
+from slicer.model.topology import ClusterLink, SliceTopology
 
 VALID: dict[str, st.SearchStrategy[Any]] = {
     "vtep_mac": st.just("02:00:00:00:00:01"),
@@ -42,7 +43,12 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+LINKS = tuple(ClusterLink(clusters=pair) for pair in (("a", "b-1"), ("a", "c")))
 OF_TYPE: dict[type, dict[str, st.SearchStrategy[Any]]] = {
+    Slice: {
+        "clusters": st.sampled_from([(), ("a", "b-1", "c")]),
+        "topology": st.sampled_from([None, SliceTopology(hubs=("a",), links=LINKS[:1]), SliceTopology(links=LINKS)]),
+    },
     Membership: {"labels": st.just(()), "mac": st.none() | VALID["mac"]},
     Objectives: {"latency_ms": st.none() | st.integers(1, 5000), "loss_percent": st.none() | st.integers(0, 99)},
 }

@@ -8,20 +8,22 @@ from typing import Any
 
 import pytest
 
-from slicer.model.attachments import TunnelHealth
-from slicer.model.clusters import Cluster
+from slicer.model.attachments import PathHealth, TunnelHealth
+from slicer.model.clusters import Cluster, ClusterBlocks, Gateway
 from slicer.model.documents import Document, key_of
 from slicer.model.errors import InvalidError
 from slicer.model.slices import Objectives, Slice, SliceState
+from slicer.model.topology import ClusterLink, SliceTopology
 from slicer.plan.objectives import PairStatus, Verdict
 from slicer.plan.status import slice_status
 
 WANTED = Objectives(latency_ms=50, loss_percent=1)
 
 
-def state(objectives: Objectives | None = WANTED) -> SliceState:
+def state(objectives: Objectives | None = WANTED, topology: SliceTopology | None = None) -> SliceState:
     """Slice red over all clusters, in tunnel set 0."""
-    spec = Slice(name="red", prefixes=(ipaddress.ip_network("10.1.0.0/16"),), objectives=objectives)
+    prefixes = (ipaddress.ip_network("10.1.0.0/16"),)
+    spec = Slice(name="red", prefixes=prefixes, objectives=objectives, topology=topology)
     return SliceState(spec=spec, vni=1, tunnel_set=0)
 
 
@@ -97,6 +99,43 @@ def test_every_pair_is_judged_by_itself_and_violations_come_first() -> None:
     ]
     assert (condition.reason, condition.message) == ("Violated", "a / c: more than 1 % of probes are lost")
     assert judged(clusters="a")[0].reason == "OneCluster"
+
+
+def test_a_pair_that_is_not_linked_is_no_part_of_the_slice() -> None:
+    """Neither unknown nor not connected, whatever its tunnels do for other slices, and whatever was measured before."""
+    path = {"slice": "red", "node": "n", "up": True}
+    ways = [(one, other) for spoke in "ab" for one, other in (("h", spoke), (spoke, "h"))]
+    values: list[Document] = [
+        *(Cluster(name=name) for name in "abh"),
+        *(Gateway(cluster=name, tunnel_set=0, slot=0, node=f"{name}-n1") for name in "abh"),
+        *(ClusterBlocks(slice="red", cluster=name, blocks=state().spec.prefixes) for name in "abh"),
+        *(PathHealth(cluster=one, remote_cluster=other, **path) for one, other in ways),
+        PathHealth(cluster="a", remote_cluster="b", **path | {"up": False}),
+        *(tunnel(one, other) for one, other in ways),
+        tunnel("a", "b", up=False),
+    ]
+    documents = {key_of(value): value for value in values}
+    status = slice_status(state(topology=SliceTopology(hubs=("h",))), documents)
+    meshed = slice_status(state(), documents)
+
+    assert {one.type: one.status for one in status.conditions if not one.status} == {}
+    assert ["".join(pair.clusters) for pair in status.objectives] == ["ah", "bh"]
+    assert ("a", "b") not in {(path.cluster, path.remote_cluster) for path in status.paths}
+    assert {one.type for one in meshed.conditions if not one.status} == {"Ready", "Connected", "Objectives"}
+
+
+def test_a_cluster_without_a_link_is_said_and_no_fault() -> None:
+    """One that joins a slice of links later has none; the slice stays ready, and a mesh has no such condition."""
+    linked = SliceTopology(links=(ClusterLink(clusters=("a", "b")),))
+    documents: dict[str, Document] = {key_of(value): value for value in (Cluster(name=name) for name in "abc")}
+    (found,) = [one for one in slice_status(state(topology=linked), documents).conditions if one.type == "Linked"]
+    del documents["cluster/c"]
+    (well,) = [one for one in slice_status(state(topology=linked), documents).conditions if one.type == "Linked"]
+
+    assert (found.status, found.reason) == (False, "ClusterWithoutLink")
+    assert found.message == "cluster c has no link: its pods reach each other only"
+    assert well.status
+    assert "Linked" not in {one.type for one in slice_status(state(), documents).conditions}
 
 
 def test_a_slow_slice_is_ready() -> None:

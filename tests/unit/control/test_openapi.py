@@ -50,6 +50,14 @@ CONFIG = SchemathesisConfig.from_dict(
 SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP, config=CONFIG)
 
 
+def _links_nothing(spec: dict[str, Any]) -> bool:
+    """Whether its topology is empty, or speaks of other clusters than the slice may have."""
+    topology = spec.get("topology")
+    return isinstance(topology, dict) and bool(
+        spec.get("clusters") or not (topology.get("hubs") or topology.get("links"))
+    )
+
+
 def _means_nothing(spec: dict[str, Any]) -> bool:
     qos = spec.get("qos")
     rates = [qos.get("guarantee_bps"), qos.get("ceiling_bps")] if isinstance(qos, dict) else []
@@ -58,7 +66,8 @@ def _means_nothing(spec: dict[str, Any]) -> bool:
     paces = spec["bandwidth"] if isinstance(spec.get("bandwidth"), dict) else {}
     families = [":" in p for p in spec.get("prefixes") or [] if isinstance(p, str)]
     return bool(
-        (len(numbers) == 2 and numbers[0] > numbers[1])
+        _links_nothing(spec)
+        or (len(numbers) == 2 and numbers[0] > numbers[1])
         or len(ports) != len(set(map(str, ports)))
         or len(families) != len(set(families))
         or (spec.get("pod") and spec.get("labels"))

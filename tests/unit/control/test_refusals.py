@@ -44,10 +44,25 @@ def slice_(**fields: Any) -> dict[str, Any]:
     return {"name": "new", "prefixes": ["10.8.0.0/16"], "clusters": ["a"]} | fields
 
 
+def linking(*ends: str, **fields: Any) -> dict[str, Any]:
+    """A new slice with one link."""
+    return slice_(**{"clusters": ["a", "b"], "topology": {"links": [{"clusters": list(ends)}]}} | fields)
+
+
 REFUSED = [
     ("slices", slice_(prefixes=["10.244.7.0/24"]), 409, "PrefixOverlap", ["10.244.7.0/24", "10.244.0.0/16", "'a'"]),
     ("slices", slice_(prefixes=["10.8.0.0/28"]), 422, "PrefixTooSmall", ["10.8.0.0/28", "1 clusters", "/27"]),
     ("slices", slice_(clusters=["nowhere"]), 404, "NotFound", ["'new'", "'nowhere'"]),
+    ("slices", slice_(topology={}), 422, "Invalid", ["topology names neither a hub nor a link"]),
+    ("slices", slice_(topology={"hubs": ["b"]}), 422, "Invalid", ["hub 'b' is not one of the slice's clusters"]),
+    ("slices", slice_(topology={"hubs": ["zz"]}, clusters=[]), 404, "NotFound", ["'new'", "'zz'"]),
+    ("slices", slice_(topology={"hubs": ["a b"]}), 422, "Invalid", ["'a b'"]),
+    ("slices", slice_(topology={"hubs": ["a"], "spokes": []}), 422, "Invalid", ["topology.spokes", "no such field"]),
+    ("slices", linking("a", "a"), 422, "Invalid", ["link 'a:a' is not between two different clusters"]),
+    ("slices", linking("a"), 422, "Invalid", ["link 'a' is not between two different clusters"]),
+    ("slices", linking("a", "b", clusters=["a"]), 422, "Invalid", ["link 'a:b' is not between two of the slice's"]),
+    ("slices", linking("a", "zz", clusters=[]), 404, "NotFound", ["'new'", "'zz'"]),
+    ("slices", linking("a", "b", clusters=["a", "b", "c"]), 422, "Invalid", ["cluster 'c' has no link; link it or"]),
     ("slices", slice_(name="Bad_Name"), 422, "Invalid", ["'Bad_Name'"]),
     ("slices", slice_(name="x" * 64), 422, "Invalid", ["x" * 64]),
     ("slices", slice_(clusters=["a b"]), 422, "Invalid", ["'a b'"]),
@@ -120,6 +135,8 @@ CHANGES = [
     ("PATCH", "slices/red", {"spec": {"encryption": "everywhere"}}, 409, "Immutable", ["'red'", "between-clusters"]),
     ("PATCH", "slices/red", {"spec": {"encryption": "none"}}, 422, "Invalid", ["encryption", "none"]),
     ("PATCH", "slices/red", {"spec": {"clusters": ["b"]}}, 409, "InUse", ["'red'", "a/shop/db-0"]),
+    ("PATCH", "slices/red", {"spec": {"topology": {"hubs": ["c"]}}}, 422, "Invalid", ["hub 'c'"]),
+    ("PATCH", "slices/red", {"spec": {"topology": {}}}, 422, "Invalid", ["neither a hub nor a link"]),
     ("PATCH", "slices/red", {"spec": {"namespaces": ["bank"]}}, 409, "InUse", ["a/shop/db-0"]),
     ("PATCH", "slices/red", {"spec": {"name": "blue"}}, 409, "Conflict", ["'red'", "'blue'"]),
     ("PATCH", "slices/red", {"spec": {"prefixes": None}}, 422, "Invalid", ["prefixes", "missing"]),
@@ -295,3 +312,29 @@ def test_wrong_bodies_are_refused(hub: Any) -> None:
         status, problem = hub.call("POST", "/v1/slices", body)
         assert status == 422, problem
         assert problem["detail"]
+
+
+def test_a_cluster_that_a_topology_names_stays(hub: Any) -> None:
+    """Also where the slice is over all clusters and does not name its members: a star would lose its hub."""
+    hub.create("slices", {"name": "star", "prefixes": ["10.9.0.0/16"], "topology": {"hubs": ["b"]}})
+
+    status, body = hub.call("DELETE", "/v1/clusters/b")
+
+    assert (status, body["reason"]) == (409, "Conflict")
+    assert "cluster 'b' is in slice star" in body["detail"]
+
+
+def test_a_ping_between_clusters_that_are_not_linked_is_refused(full: Any) -> None:
+    """By name of both clusters: no answer could come, and none is waited for."""
+    theirs = full.context.state.documents["block/red/b"]
+    ping = {"id": "p", "cluster": "a", "namespace": "shop", "pod": "db-0", "slice": "red"}
+    target = str(theirs.blocks[0].network_address)
+    full.create("clusters", {"name": "hub"})
+    full.create("pings", ping | {"target": target})
+    changed = RED | {"clusters": ["a", "b", "hub"], "topology": {"hubs": ["hub"]}}
+    assert full.call("PUT", "/v1/slices/red", {"spec": changed})[0] == 200
+
+    status, body = full.call("POST", "/v1/pings", {"spec": ping | {"id": "q", "target": target}})
+
+    assert (status, body["reason"]) == (409, "NotLinked")
+    assert all(word in body["detail"] for word in (target, "cluster 'b'", "cluster 'a'", "'red'"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from slicer.model.attachments import Attachment, AttachmentState, EndpointSet, L
 from slicer.model.clusters import Cluster, ClusterBlocks, Gateway, Node, NodeBlocks, Resolvers
 from slicer.model.documents import Document, key_of
 from slicer.model.slices import Export, Membership, Slice, SliceState
+from slicer.model.topology import SliceTopology
 from slicer.plan.views import cluster_view, clusters_of, node_view, plan_endpoints, zone_view
 
 net = ipaddress.ip_network
@@ -112,6 +114,26 @@ def test_a_name_server_sees_names_and_its_own_clusters_pods() -> None:
         "resolvers": ["a"],
         "slice": ["red"],
     }
+
+
+def test_a_spoke_sees_nothing_of_another_spoke_but_its_blocks() -> None:
+    """No gateway, no probe target, no endpoint of a cluster that no slice links with it; the hub sees both."""
+    documents = everything()
+    star = documents["slice/blue"]
+    assert isinstance(star, SliceState)
+    spec = replace(star.spec, clusters=("a", "b", "c"), topology=SliceTopology(hubs=("c",)))
+    documents["slice/blue"] = replace(star, spec=spec)
+    documents["gateway/a/1/0"] = Gateway(cluster="a", tunnel_set=1, slot=0, node="n1")
+    spoke, hub = keys(cluster_view(documents, "a")), keys(cluster_view(documents, "c"))
+
+    assert spoke["gateway"] == ["a/0/0", "a/1/0", "b/0/0", "c/1/0"]
+    assert spoke["block"] == ["blue/b", "blue/c", "red/a", "red/b"]
+    assert [key for key in spoke["endpoints"] + spoke["nodeblock"] if key.startswith("blue")] == [
+        "blue/shop/web/c",
+        "blue/c/n1",
+    ]
+    assert keys(zone_view(documents, "a"))["endpoints"] == ["blue/shop/web/c", "red/shop/web/a", "red/shop/web/b"]
+    assert hub["gateway"] == ["a/1/0", "b/1/0", "c/1/0"]
 
 
 @pytest.mark.parametrize("cluster", ["a", "b", "c", "nowhere"])

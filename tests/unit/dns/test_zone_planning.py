@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from slicer.model.attachments import LostCluster
 from slicer.model.clusters import Gateway
+from slicer.model.topology import SliceTopology
 from slicer.plan.zones import ZonePlanner, ZoneSnapshot, plan_zones
 from tests.unit.dns.world import (
     BLUE,
@@ -77,6 +78,27 @@ def test_a_cluster_that_no_gateway_reaches_is_left_out() -> None:
     assert hosts(gone, "red", "shop", "web") == [("here", "a"), ("else", "c")]
     assert ipaddress.ip_address("10.11.0.9") not in gone.zones["red"].pointers
     assert hosts(back, "red", "shop", "web") == [("here", "a"), ("there", "b"), ("else", "c")]
+
+
+def test_a_cluster_that_is_not_linked_is_left_out() -> None:
+    """As one that is lost: no host, no pointer; with the link they are there, and the own cluster's always."""
+    shop = [
+        export("red", "shop/web"),
+        endpoints("red", "shop/web", "a", endpoint("here", "10.11.0.1")),
+        endpoints("red", "shop/web", "b", endpoint("spoke", "10.11.0.9")),
+        endpoints("red", "shop/web", "h", endpoint("hub", "10.11.0.17")),
+    ]
+    state = slice_("red", "10.11.0.0/16")
+    starred, planner = (
+        dataclasses.replace(state, spec=dataclasses.replace(state.spec, topology=SliceTopology(hubs=("h",)))),
+        ZonePlanner(),
+    )
+    me = attachment("red", "me", primary=RED, address="10.11.9.9")
+    found = [planner.plan(documents([one, me, *shop])) for one in (starred, state, starred)]
+
+    star, mesh = [("here", "a"), ("hub", "h")], [("here", "a"), ("spoke", "b"), ("hub", "h")]
+    assert [hosts(snapshot, "red", "shop", "web") for snapshot in found] == [star, mesh, star]
+    assert ipaddress.ip_address("10.11.0.9") not in found[2].zones["red"].pointers
 
 
 def test_what_is_said_of_another_tunnel_set_or_by_nobody_that_carries_it_counts_not() -> None:

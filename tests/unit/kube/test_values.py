@@ -12,6 +12,7 @@ from slicer.model.clusters import Cluster
 from slicer.model.errors import InvalidError, NotFoundError
 from slicer.model.names import parse_prefix
 from slicer.model.slices import DnsOptions, Encryption, Objectives, QosProfile, Slice, TunnelMode
+from slicer.model.topology import ClusterLink, SliceTopology
 from slicer.plan.status import Condition
 from slicer_controller.kube.conditions import changed, render_conditions
 from slicer_controller.kube.naming import CLUSTER, SLICE
@@ -29,6 +30,9 @@ SLICES = st.builds(
         lambda texts: tuple(parse_prefix("", text) for text in texts)
     ),
     clusters=st.sampled_from([(), ("a", "b")]),
+    topology=st.sampled_from(
+        [None, SliceTopology(hubs=("a",)), SliceTopology(links=(ClusterLink(clusters=("a", "b")),))]
+    ),
     gateways=st.integers(0, 64),
     tunnels=st.sampled_from(TunnelMode),
     encryption=st.sampled_from(Encryption),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 
 import pytest
 
@@ -15,7 +16,8 @@ from slicer.lab.chaos.running import Terms, limits_of
 from slicer.lab.chaos.steps import Kind
 from slicer.lab.layout import Layout
 from slicer.model.errors import InvalidError, NotFoundError, SlicerError
-from slicer.model.slices import Objectives
+from slicer.model.slices import Objectives, Slice
+from slicer.model.topology import SliceTopology
 
 LAYOUT = Layout(name="lab", clusters=("a", "b"), nodes=3)
 TIMES = Times(started=0, fault_at=2, repair_at=7, repaired_at=8, ended_at=11)
@@ -245,23 +247,34 @@ ATTACHED = [
 ]
 
 
+RED = Slice(name="red", prefixes=(ipaddress.ip_network("10.0.0.0/16"),))
+
+
 def test_pods_are_chosen_in_two_clusters():
     """The first by name, or those that are named by any last parts of their names."""
-    assert [pod.full_name for pod in choose_pods(ATTACHED, "red", Wish())] == ["a/shop/client", "b/shop/web"]
-    assert [p.name for p in choose_pods(ATTACHED, "red", Wish(source="web", target="a/shop/other"))] == ["web", "other"]
+    assert [pod.full_name for pod in choose_pods(ATTACHED, RED, Wish())] == ["a/shop/client", "b/shop/web"]
+    assert [p.name for p in choose_pods(ATTACHED, RED, Wish(source="web", target="a/shop/other"))] == ["web", "other"]
 
 
 @pytest.mark.parametrize(
     ("wish", "error", "words"),
     [
         (Wish(source="gone"), NotFoundError, "--from gone: no such pod on slice red; there are a/shop/client, "),
-        (Wish(source="client", target="other"), SlicerError, "no two such pods in two clusters"),
+        (Wish(source="client", target="other"), SlicerError, "no two such pods in two linked clusters"),
     ],
 )
 def test_pods_that_cannot_be_are_refused(wish, error, words):
     """One that is not attached, two of one cluster."""
     with pytest.raises(error, match=words):
-        choose_pods(ATTACHED, "red", wish)
+        choose_pods(ATTACHED, RED, wish)
+
+
+def test_pods_are_chosen_in_clusters_that_are_linked():
+    """Between two spokes nothing is to flow: a fault could not be seen there."""
+    starred = dataclasses.replace(RED, topology=SliceTopology(hubs=("c",)))
+    assert [p.cluster for p in choose_pods([*ATTACHED, attachment("hub", "c")], starred, Wish())] == ["a", "c"]
+    with pytest.raises(SlicerError, match="in two linked clusters"):
+        choose_pods(ATTACHED, starred, Wish())
 
 
 def test_a_slice_is_named_where_there_are_several():
