@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from slicer.client.identity import renew
 from slicer.model.clusters import TunnelUse
@@ -222,36 +219,6 @@ def test_what_an_agent_knows_when_it_ends_is_told(plane: Any, make_attachment: A
     cut_off.reporter.stop(last={})
 
     assert not cut_off.reporter.acknowledged
-
-
-def test_metrics_are_for_those_with_the_token(plane: Any, make_attachment: Any) -> None:
-    """Prometheus' own parser reads the page, of the hub and of a member; without a token there is none."""
-    a, _ = two_clusters(plane)
-    a.report(make_attachment("a", "a-n1", "web-0", "10.7.4.5"))
-    for controller in (plane.hub, plane.members["a"]):
-        with controller.api() as api:
-            wait_for_pod(api)
-        answer = get_metrics(controller, (controller.directory / "admin.token").read_text().strip())
-        samples = [s for family in text_string_to_metric_families(answer.text) for s in family.samples]
-
-        assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-        place = {"slice": "red", "cluster": "a", "state": "attached"}
-        assert [s.value for s in samples if s.name == "slicer_slice_attachments" and s.labels == place] == [1]
-        assert get_metrics(controller, "wrong").status_code == 401
-
-
-def wait_for_pod(api: Any) -> None:
-    """Until an attachment was reported."""
-    for line in api.watch("attachments"):
-        if line["type"] == "put":
-            return
-
-
-def get_metrics(controller: Any, token: str) -> httpx.Response:
-    """The answer to GET /metrics."""
-    context = ssl.create_default_context(cafile=str(controller.directory / "ca.pem"))
-    headers = {"Authorization": f"Bearer {token}"}
-    return httpx.get(f"{controller.url}/metrics", verify=context, headers=headers)
 
 
 def test_a_node_that_asks_gets_another_block(plane: Any) -> None:
