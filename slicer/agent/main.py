@@ -12,7 +12,8 @@ from pathlib import Path
 from slicer.agent import log
 from slicer.agent.agent import Agent, state_files
 from slicer.agent.settings import Settings, parse_command_line, parse_settings
-from slicer.client.identity import Identity, load_or_join
+from slicer.client.identity import Identity, load, load_or_join
+from slicer.client.report import report_nothing
 from slicer.kernel import host
 from slicer.kernel.dataplane import DataPlane
 from slicer.kernel.wireguard_go import forget_dead
@@ -92,11 +93,23 @@ def cleanup(state: Path, run_directory: Path, *, purge: bool) -> None:
     forget_dead()
     for name in ("attachments", "resting", "tombstones"):
         shutil.rmtree(state / name, ignore_errors=True)
+    if purge:
+        _take_leave(state / "identity")
     for path in state_files(state) if purge else ():
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     log.event("agent.cleaned", changes=len(outcome.changes), purged=purge)
     if outcome.failures:
         raise UnavailableError(f"not everything could be removed: {'; '.join(outcome.failures)}")
+
+
+def _take_leave(directory: Path) -> None:
+    """The controller hears that nothing is here any more: pods may have ended while no agent ran."""
+    try:
+        identity = load(directory)
+        if identity is not None:
+            report_nothing(identity, "/v1/reports/node")
+    except (SlicerError, OSError, ValueError) as error:
+        log.event("agent.left_unheard", error=error)
 
 
 def _token(settings: Settings) -> str | None:

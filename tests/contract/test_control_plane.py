@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from slicer.client.identity import renew
+from slicer.client.report import report_nothing
 from slicer.model.clusters import TunnelUse
-from slicer.model.errors import ConflictError, NotFoundError, UnauthenticatedError
+from slicer.model.errors import ConflictError, NotFoundError, UnauthenticatedError, UnavailableError
 
 RED = {"name": "red", "prefixes": ["10.7.0.0/16"], "clusters": ["a", "b"]}
 WEB = {"slice": "red", "namespace": "shop", "name": "web", "selector": {"app": "web"}, "ports": [{"port": 80}]}
@@ -198,7 +199,7 @@ def test_an_agent_resumes_from_its_disk(plane: Any, make_node: Any) -> None:
 
 
 def test_what_an_agent_knows_when_it_ends_is_told(plane: Any, make_attachment: Any) -> None:
-    """Its last word reaches the member although it ends at once; nobody waits for a member that is gone."""
+    """Its last word reaches the member although it ends at once, or was said for it; a member that is gone is left."""
     member = plane.member("a")
     with plane.hub.api() as api:
         api.create("slices", RED | {"clusters": ["a"]})
@@ -215,10 +216,15 @@ def test_what_an_agent_knows_when_it_ends_is_told(plane: Any, make_attachment: A
         ending.reporter.stop(last={})
 
         assert [one["spec"]["pod"] for one in api.list("attachments")] == ["two"]
+        report_nothing(cut_off.identity, "/v1/reports/node")
+
+        assert api.list("attachments") == []
     member.kill()
     cut_off.reporter.stop(last={})
 
     assert not cut_off.reporter.acknowledged
+    with pytest.raises(UnavailableError):
+        report_nothing(cut_off.identity, "/v1/reports/node")
 
 
 def test_a_node_that_asks_gets_another_block(plane: Any) -> None:
