@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from slicer.cli.quantities import format_age, format_bytes, format_rate, format_rtt
-from slicer.cli.words import format_gateways, format_labels, format_ports
+from slicer.cli.words import format_gateways, format_labels, format_ports, format_topology, topology_of
 
 Resource = dict[str, Any]
 Cell = Callable[[Resource, float], str]
@@ -115,6 +115,11 @@ def slice_clusters(resource: Resource, _: float) -> str:
 def slice_pods(resource: Resource, _: float) -> str:
     """Attachments of the slice in all clusters."""
     return str(sum(cluster.get("attachments") or 0 for cluster in reach(resource, "status", "clusters") or ()))
+
+
+def slice_topology(resource: Resource, _: float) -> str:
+    """Which clusters are linked."""
+    return format_topology(topology_of(resource["spec"]))
 
 
 def slice_gateways(resource: Resource, _: float) -> str:

@@ -71,6 +71,7 @@ SLICES = Kind(
         ("PODS", col.slice_pods),
         ("STATUS", col.condition),
         ("AGE", col.age),
+        ("TOPOLOGY", col.slice_topology),
         ("GATEWAYS", col.slice_gateways),
         ("GUARANTEE", col.rate("qos", "guarantee_bps")),
         ("CEILING", col.rate("qos", "ceiling_bps")),
@@ -80,7 +81,7 @@ SLICES = Kind(
         ("ENCRYPTION", col.spec("encryption")),
         ("VNI", col.status("vni")),
         ("SET", col.status("tunnel_set")),
-        wide=9,
+        wide=10,
     ),
 )
 CLUSTERS = Kind(

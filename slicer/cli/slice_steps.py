@@ -9,7 +9,7 @@ from typing import Any
 from slicer.cli.columns import reach, text_of
 from slicer.cli.progress import Step
 from slicer.cli.words import topology_of
-from slicer.model.topology import are_linked
+from slicer.model.topology import are_linked, unlinked
 
 Resource = dict[str, Any]
 Pair = tuple[str, str]
@@ -34,13 +34,20 @@ def steps_of(resource: Resource) -> Sequence[Step]:
     return (
         Step(title="slice declared", done=True, detail=f"{text_of(reach(resource, 'spec', 'prefixes'))}"),
         _given("address blocks", "blocks", clusters),
-        *([_given("gateways", "gateways", clusters)] if len(clusters) != 1 else []),
+        *([_given("gateways", "gateways", _linked(resource))] if len(clusters) != 1 else []),
         _packets(resource),
     )
 
 
 def _clusters(resource: Resource) -> list[Resource]:
     return list(reach(resource, "status", "clusters") or ())
+
+
+def _linked(resource: Resource) -> list[Resource]:
+    """The clusters that need a gateway."""
+    clusters = _clusters(resource)
+    alone = unlinked(topology_of(resource["spec"]), [cluster["name"] for cluster in clusters])
+    return [cluster for cluster in clusters if cluster["name"] not in alone]
 
 
 def _given(title: str, field: str, clusters: list[Resource]) -> Step:

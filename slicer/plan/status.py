@@ -105,7 +105,7 @@ def _in_cluster(state: SliceState, name: str, documents: Documents) -> SliceInCl
 def _conditions(
     state: SliceState, clusters: Sequence[SliceInCluster], paths: Sequence[PathHealth], documents: Documents
 ) -> tuple[Condition, ...]:
-    parts = (_allocated(state, clusters, documents), _gateways(clusters), _connected(state, clusters, paths))
+    parts = (_allocated(state, clusters, documents), _gateways(state, clusters), _connected(state, clusters, paths))
     bad = [part for part in parts if not part.status]
     ready = (
         Condition(type="Ready", status=False, reason=bad[0].reason, message=bad[0].message)
@@ -140,10 +140,13 @@ def _nearly_used_up(state: SliceState, clusters: Sequence[SliceInCluster], docum
     return None
 
 
-def _gateways(clusters: Sequence[SliceInCluster]) -> Condition:
+def _gateways(state: SliceState, clusters: Sequence[SliceInCluster]) -> Condition:
+    """Whether each cluster that is linked with another one has a gateway."""
     if len(clusters) < 2:
         return Condition(type="Gateways", status=True, reason="OneCluster")
-    return _all_have("Gateways", "gateway", "NoGateway", clusters, [bool(c.gateways) for c in clusters])
+    alone = unlinked(state.spec.topology, [cluster.name for cluster in clusters])
+    linked = [cluster for cluster in clusters if cluster.name not in alone]
+    return _all_have("Gateways", "gateway", "NoGateway", linked, [bool(c.gateways) for c in linked])
 
 
 def _encrypted(state: SliceState, clusters: Sequence[SliceInCluster], documents: Documents) -> tuple[Condition, ...]:

@@ -131,10 +131,16 @@ def test_a_cluster_without_a_link_is_said_and_no_fault() -> None:
     (found,) = [one for one in slice_status(state(topology=linked), documents).conditions if one.type == "Linked"]
     del documents["cluster/c"]
     (well,) = [one for one in slice_status(state(topology=linked), documents).conditions if one.type == "Linked"]
+    documents |= {f"gateway/{c}/0/0": Gateway(cluster=c, tunnel_set=0, slot=0, node="n1") for c in "ab"}
+    documents["cluster/c"] = Cluster(name="c")
+    parts = {one.type: one for one in slice_status(state(topology=linked), documents).conditions}
+    meshed = {one.type: one for one in slice_status(state(), documents).conditions}
 
     assert (found.status, found.reason) == (False, "ClusterWithoutLink")
     assert found.message == "cluster c has no link: its pods reach each other only"
     assert well.status
+    assert parts["Gateways"].status
+    assert meshed["Gateways"].message == "cluster c has no gateway"
     assert "Linked" not in {one.type for one in slice_status(state(), documents).conditions}
 
 
