@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -160,12 +161,26 @@ def trouble(pods: Sequence[Object]) -> str:
     for pod in pods:
         status = pod.get("status", {})
         for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+            if last := _last_words(container):
+                return f"pod {pod['metadata']['name']}: {last}"
             waiting = container.get("state", {}).get("waiting", {})
             if waiting.get("reason") not in {None, "ContainerCreating", "PodInitializing"}:
                 return f"pod {pod['metadata']['name']}: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
         for condition in status.get("conditions", ()):
             if condition.get("reason") == "Unschedulable":
                 return f"pod {pod['metadata']['name']}: {condition.get('message', 'cannot be scheduled')}"
+    return ""
+
+
+def _last_words(container: Object) -> str:
+    """What a container that failed said last: our programs log JSON, and Kubernetes keeps the log's end."""
+    states = (container.get("state", {}), container.get("lastState", {}))
+    ended: Object = next((state["terminated"] for state in states if state.get("terminated")), {})
+    if not ended.get("exitCode"):
+        return ""
+    for line in reversed(str(ended.get("message", "")).splitlines()):
+        with suppress(ValueError, TypeError, KeyError):
+            return str(json.loads(line)["error"])
     return ""
 
 

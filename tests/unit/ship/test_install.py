@@ -76,6 +76,28 @@ def test_what_does_not_start_is_named(cluster: FakeCluster) -> None:
 
 
 @pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (
+            '{"event": "leading"}\n{"event": "cannot run", "error": "a cluster \'b\' has joined"}\n',
+            "a cluster 'b' has joined",
+        ),
+        ("Traceback\nnot JSON", "CrashLoopBackOff"),
+    ],
+)
+def test_a_program_that_ends_is_heard(cluster: FakeCluster, log: str, said: str) -> None:
+    """The last error in its log, as Kubernetes keeps it; without one, what the kubelet says."""
+    cluster.ready = False
+    waiting, ended = {"reason": "CrashLoopBackOff"}, {"exitCode": 5, "message": log}
+    status = {"containerStatuses": [{"state": {"waiting": waiting}, "lastState": {"terminated": ended}}]}
+    labels = {"app.kubernetes.io/component": "controller"}
+    cluster.put("Pod", "slicer-controller-1", "slicer-system", labels=labels, status=status)
+
+    with pytest.raises(WaitTimeoutError, match=f"pod slicer-controller-1: {said}"):
+        install(cluster)
+
+
+@pytest.mark.parametrize(
     ("change", "error", "words"),
     [
         ({"told": (1, 29)}, InvalidError, "runs Kubernetes 1.29"),
