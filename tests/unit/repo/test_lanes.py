@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.lanes import ELSEWHERE, PARTS
+import pytest
+
+from tools.lanes import ELSEWHERE, PARTS, find_files
 
 TESTS = Path(__file__).parents[2]
 
 
-def test_every_directory_of_tests_is_in_one_part():
-    """A new directory below tests/ cannot be forgotten by `make test`."""
-    there = {f"tests/{path.parent.relative_to(TESTS).parts[0]}" for path in TESTS.rglob("test_*.py")}
-    listed = [directory for part in PARTS for directory in part]
+def test_every_test_is_in_one_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new file or directory below tests/ cannot be forgotten by `make test`, and none runs twice."""
+    monkeypatch.chdir(TESTS.parent)
+    there = {path.relative_to(TESTS.parent) for path in TESTS.rglob("test_*.py")}
+    found = [_below(name) for part in (*map(find_files, PARTS), ELSEWHERE) for name in part]
 
-    assert sorted(there) == sorted([*listed, *ELSEWHERE])
+    assert sorted(path for paths in found for path in paths) == sorted(there)
+    assert all(found)
+
+
+def _below(name: str) -> list[Path]:
+    path = Path(name)
+    return [path] if path.is_file() else sorted(path.rglob("test_*.py"))
