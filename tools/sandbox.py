@@ -103,9 +103,11 @@ def _processes() -> list[str]:
 def _command_line(pid: int) -> str:
     try:
         text = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
     except OSError:
         return ""
-    return " ".join(text.split())
+    # It has no command line while it executes another program, nor once it is dead and waits to be buried.
+    return " ".join(text.split()) or ("" if rest.split()[0] in {"Z", "X"} else name)
 
 
 def _bury() -> None:
