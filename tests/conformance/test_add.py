@@ -53,6 +53,7 @@ def test_A2_nothing_else_changed(pod: Pod) -> None:
     """eth0, the default route and the namespace's settings are what they were."""
     settings = f"ip netns exec {pod.name} sysctl -a 2>/dev/null | grep -v -e 'net1' -e cookie -e nf_conntrack -e random"
     settings = f"{settings} | grep -e '^net.ipv' -e '^net.core'"
+    eventually(lambda: "tentative" not in sh(f"ip -n {pod.name} addr show eth0"))  # the kernel ends that by itself
     before = (routes(pod.name), sh(f"ip -n {pod.name} addr show eth0"), sh(settings))
     pod.add().ok()
 
