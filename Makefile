@@ -12,7 +12,10 @@ unexport PYTHONDONTWRITEBYTECODE
 TEST ?=
 BENCH ?=
 
-.PHONY: help setup setup-bench setup-kubernetes setup-kernel demo demo-down test test-kubernetes test-kernel check fix bench bench-quick bench-failover docs clean
+# What needs an API server and nothing else of Kubernetes.
+APISERVER_TESTS := tests/kubernetes/control tests/kubernetes/test_manifests.py::test_an_api_server_accepts_every_object
+
+.PHONY: help setup setup-bench setup-kubernetes setup-kernel demo demo-down test test-apiserver test-kubernetes test-kernel check fix bench bench-quick bench-failover docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +45,10 @@ ifeq ($(TEST),)
 else
 	$(BIN)/python -m tools.sandbox $(BIN)/python -m pytest --durations=15 --durations-min=1 $(TEST)
 endif
+
+test-apiserver: setup ## the tests of the custom resources and the controller against a real API server (built once, long)
+	@$(BIN)/python -m tools.kubernetes etcd api
+	$(BIN)/python -m tools.sandbox $(BIN)/python -m pytest -p no:randomly --durations=10 --durations-min=5 $(APISERVER_TESTS)
 
 test-kubernetes: setup-kubernetes ## the tests on real Kubernetes: two clusters on this machine
 	$(BIN)/python -m tools.images

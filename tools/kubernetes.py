@@ -1,6 +1,7 @@
 """`make setup-kubernetes`: the programs of real Kubernetes clusters, for `make test-kubernetes`.
 
-    python -m tools.kubernetes [SET…]     builds what is missing (all sets by default)
+    python -m tools.kubernetes            builds what is missing, and installs packages
+    python -m tools.kubernetes SET…       builds what is missing of these sets
 
 Built once for a machine from Go modules, without a C compiler, and kept in the cache of built programs; the clone gets
 a directory of links to them (PROGRAMS).
@@ -76,7 +77,8 @@ def main() -> int:
     )
     wanted = parser.parse_args().sets
     pins = read_pins()
-    apt.install(plan_packages(pins.kubernetes_commands, shutil.which))
+    if not wanted:  # the packages are for whole clusters
+        apt.install(plan_packages(pins.kubernetes_commands, shutil.which))
     for each in list_sets(pins):
         if not wanted or each.name in wanted:
             provide(each)
