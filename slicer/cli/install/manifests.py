@@ -78,16 +78,23 @@ def _load(path: Path) -> list[Object]:
     import yaml
 
     try:
-        return [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
+        return [document for document in yaml.load_all(path.read_text(), _loader()) if document is not None]
     except FileNotFoundError:
         raise NotFoundError(f"there is no {path}") from None
+
+
+def _loader() -> Any:
+    """libyaml's safe loader, ten times as quick, where PyYAML has it."""
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _parse_patch(where: Path, patch: Mapping[str, Any]) -> Patch:
     import yaml
 
     target = patch.get("target", {})
-    operations = yaml.safe_load(patch.get("patch", ""))
+    operations = yaml.load(patch.get("patch", ""), _loader())  # noqa: S506 - a safe one
     if set(patch) != {"target", "patch"} or set(target) != {"kind", "name"} or not isinstance(operations, list):
         raise InvalidError(f"{where}/kustomization.yaml: a patch needs a target (kind, name) and RFC 6902 operations")
     return Patch(kind=target["kind"], name=target["name"], operations=tuple(operations))
