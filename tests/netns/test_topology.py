@@ -8,6 +8,7 @@ Each cluster has a gateway n1 and another node n2, drawn in testnet.py.
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from itertools import count, permutations
@@ -141,12 +142,11 @@ def test_what_is_not_linked_is_unreachable_at_once(star, source):
     )
     heard = received(star, "red-c-n2")
 
-    assert f"From {router4} icmp_seq=1 Destination Net Unreachable" in one.run(
-        f"ping -n -c 1 -W 5 {two.address(4)}", check=False
-    )
-    assert f"From {router6} icmp_seq=1 Destination unreachable: No route" in one.run(
-        f"ping -n -c 1 -W 5 {two.address(6)}", check=False
-    )
+    # Linux sends one such message a second to a pod that asks too often; the test before may have asked.
+    told = one.run(f"ping -n -c 3 -W 5 {two.address(4)}", check=False)
+    assert re.search(rf"From {router4} icmp_seq=\d Destination Net Unreachable", told), told
+    told = one.run(f"ping -n -c 3 -W 5 {two.address(6)}", check=False)
+    assert re.search(rf"From {router6} icmp_seq=\d Destination unreachable: No route", told), told
     for address in two.addresses:
         with pytest.raises(AssertionError, match="Network is unreachable"):
             one.node.machine("connect", one.name, str(address), next(_ports))
