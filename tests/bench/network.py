@@ -42,7 +42,7 @@ class Effort:
 
 def effort(*, quick: bool) -> Effort:
     """The usual effort, or the least with which every step runs."""
-    return Effort(rounds=1, seconds=1, pings=20) if quick else Effort(rounds=7, seconds=4, pings=1500)
+    return Effort(rounds=1, seconds=1, pings=20) if quick else Effort(rounds=15, seconds=3, pings=1500)
 
 
 def throughput(lab: Lab, paths: Mapping[str, Path], streams: int, effort_: Effort) -> dict[str, tuple[float, ...]]:
