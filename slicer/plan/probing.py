@@ -243,10 +243,7 @@ class Line:
         answered = self.answered + 1
         up = self.up or answered >= self._needed(pace)
         return replace(
-            self,
-            heard_inside=message.heard_inside,
-            reached=message.reached,
-            lost=message.lost,
+            self.told(message),
             up=up,
             proved=up and (self.proved or answered >= pace.good),
             unanswered=0,
