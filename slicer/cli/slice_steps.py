@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import permutations
 from typing import Any
 
 from slicer.cli.columns import reach, text_of
 from slicer.cli.progress import Step
 from slicer.cli.words import topology_of
-from slicer.model.topology import are_linked, unlinked
+from slicer.model.slices import Slice
+from slicer.model.topology import unlinked
+from slicer.plan.linking import Pair, both_ways, linked_pairs
 
 Resource = dict[str, Any]
-Pair = tuple[str, str]
 
 
-def cluster_pairs(resource: Resource) -> list[Pair]:
+def cluster_pairs(resource: Resource) -> tuple[Pair, ...]:
     """Both directions between the clusters that the slice has now and links."""
-    topology = topology_of(resource["spec"])
-    names = sorted(cluster["name"] for cluster in _clusters(resource))
-    return [(one, other) for one, other in permutations(names, 2) if are_linked(topology, one, other)]
+    from slicer.client.codec import decode
+
+    clusters = [cluster["name"] for cluster in _clusters(resource)]
+    return both_ways(linked_pairs(decode(Slice, resource["spec"]), clusters))
 
 
 def pairs_up(resource: Resource) -> set[Pair]:

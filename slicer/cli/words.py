@@ -108,8 +108,9 @@ def topology_of(spec: Mapping[str, Any]) -> SliceTopology | None:
     found = spec.get("topology")
     if found is None:
         return None
-    links = tuple(ClusterLink(clusters=tuple(link["clusters"])) for link in found.get("links") or ())
-    return SliceTopology(hubs=tuple(found.get("hubs") or ()), links=links)
+    from slicer.client.codec import decode  # most slices are meshes
+
+    return decode(SliceTopology, found)
 
 
 def format_topology(topology: SliceTopology | None) -> str:
