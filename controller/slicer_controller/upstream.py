@@ -11,7 +11,7 @@ from pathlib import Path
 
 from slicer.client.follow import Follower
 from slicer.client.identity import Identity
-from slicer.client.report import Reporter
+from slicer.client.report import CLUSTER, Reporter
 from slicer.model.attachments import AddressGrant
 from slicer.model.clusters import Cluster, Gateway, NodeBlocks
 from slicer.model.documents import Document, Documents
@@ -34,7 +34,7 @@ class Upstream:
         self._peer = Peer(kind="cluster", cluster=identity.cluster, name=identity.cluster)
         self._cluster = Cluster(name=identity.cluster, cidrs=cidrs)
         self._follower = Follower(identity, "/v1/views/cluster", cache, self._heard)
-        self._reporter = Reporter(identity, "/v1/reports/cluster")
+        self._reporter = Reporter(identity, CLUSTER)
 
     @property
     def synced(self) -> bool:

@@ -36,7 +36,7 @@ from slicer.agent.service import AttachService
 from slicer.agent.settings import Settings, vtep_mac
 from slicer.client.follow import Follower
 from slicer.client.identity import Identity
-from slicer.client.report import Reporter
+from slicer.client.report import NODE, Reporter
 from slicer.kernel.dataplane import DataPlane
 from slicer.kernel.linkwatch import LinkWatch
 from slicer.model.attachments import Attachment, AttachmentState, TunnelHealth
@@ -68,7 +68,7 @@ class Agent:
             port_base=settings.port_base,
         )
         self._follower = Follower(identity, "/v1/views/node", settings.state / "view.json", self._on_view)
-        self._reporter = Reporter(identity, "/v1/reports/node")
+        self._reporter = Reporter(identity, NODE)
         self._sandboxes = sandbox_source(settings, self._pods_bell)
         self._health = self._health_prober()
         self._reconciler = Reconciler(

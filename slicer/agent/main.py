@@ -12,8 +12,8 @@ from pathlib import Path
 from slicer.agent import log
 from slicer.agent.agent import Agent, state_files
 from slicer.agent.settings import Settings, parse_command_line, parse_settings
+from slicer.client import report
 from slicer.client.identity import Identity, load, load_or_join
-from slicer.client.report import report_nothing
 from slicer.kernel import host
 from slicer.kernel.dataplane import DataPlane
 from slicer.kernel.wireguard_go import forget_dead
@@ -107,7 +107,7 @@ def _take_leave(directory: Path) -> None:
     try:
         identity = load(directory)
         if identity is not None:
-            report_nothing(identity, "/v1/reports/node")
+            report.report_nothing(identity, report.NODE)
     except (SlicerError, OSError, ValueError) as error:
         log.event("agent.left_unheard", error=error)
 

@@ -15,7 +15,7 @@ from slicer.cli import complete, errors
 from slicer.cli.commands import shell
 
 HELP = {"help_option_names": ["-h", "--help"]}
-PROGRAMS = {"lab", "chaos", "bench"}
+OTHERS = {"lab", "chaos", "bench"}
 """Commands that are another program's."""
 PASSED_ON: dict[str, Any] = {"ignore_unknown_options": True, "help_option_names": []}
 """Of those: the other program reads the options, also those for help."""
@@ -120,7 +120,7 @@ def _group(help_: str) -> typer.Typer:
 def _add(to: typer.Typer, name: str, function: str, **settings: Any) -> None:
     module, _, attribute = function.partition(".")
     command = getattr(import_module(f"slicer.cli.commands.{module}"), attribute)
-    if name in PROGRAMS:
+    if name in OTHERS:
         settings["context_settings"] = PASSED_ON
     to.command(name, **settings)(command)
 

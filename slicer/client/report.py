@@ -1,6 +1,6 @@
 """Sends a report: the documents of which this process is the only author, and afterwards what has changed in them.
 
-Used by agents (`/v1/reports/node`) and member controllers (`/v1/reports/cluster`). Level-triggered: what is sent is the
+Used by agents (NODE) and member controllers (CLUSTER). Level-triggered: what is sent is the
 difference between the last `publish` and what the server last acknowledged, however many came in between.
 """
 
@@ -29,6 +29,8 @@ requests, and neither side's interpreter is busy with reports while pods wait.""
 HEARTBEAT_S = 10.0
 """An unchanged report says this often that its author lives, and hears whether the server lost its memory."""
 BACKOFF_S = (0.1, 10.0)
+NODE, CLUSTER = "/v1/reports/node", "/v1/reports/cluster"
+"""Where agents report, and member controllers."""
 LAST_S = 2.0
 """How long a process that ends tries to tell what it still knows."""
 
