@@ -173,7 +173,12 @@ def trouble(pods: Sequence[Object]) -> str:
 
 
 def _last_words(container: Object) -> str:
-    """What a container that failed said last: our programs log JSON, and Kubernetes keeps the log's end."""
+    """What a container that failed said last: our programs log JSON, and Kubernetes keeps the log's end.
+
+    Nothing of one that runs (again): it may be better this time.
+    """
+    if container.get("state", {}).get("running"):
+        return ""
     states = (container.get("state", {}), container.get("lastState", {}))
     ended: Object = next((state["terminated"] for state in states if state.get("terminated")), {})
     if not ended.get("exitCode"):

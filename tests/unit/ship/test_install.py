@@ -97,6 +97,20 @@ def test_a_program_that_ends_is_heard(cluster: FakeCluster, log: str, said: str)
         install(cluster)
 
 
+def test_a_program_that_runs_again_is_not_called_dead(cluster: FakeCluster) -> None:
+    """What it said when it ended last time is no news while it starts."""
+    cluster.ready = False
+    ended = {"exitCode": 5, "message": '{"error": "the hub does not answer"}'}
+    status = {"containerStatuses": [{"state": {"running": {"startedAt": "now"}}, "lastState": {"terminated": ended}}]}
+    labels = {"app.kubernetes.io/component": "controller"}
+    cluster.put("Pod", "slicer-controller-1", "slicer-system", labels=labels, status=status)
+
+    with pytest.raises(WaitTimeoutError, match="controller") as error:
+        install(cluster)
+
+    assert "the hub does not answer" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
