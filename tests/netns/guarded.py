@@ -72,9 +72,9 @@ class Guarded:
     def lines(self, node: str) -> dict[str, tuple[bool, bool]]:
         return self.net.nodes[node].machine("lines")
 
-    def downs(self, node: str) -> set[str]:
-        """What a node has found down within the last minute, whether it is back or not."""
-        return self.net.nodes[node].machine("downs")
+    def downs(self, node: str, since: float = 0.0) -> set[str]:
+        """What a node has found down after `since` and within the last minute, whether it is back or not."""
+        return self.net.nodes[node].machine("downs", since)
 
     def all_up(self) -> bool:
         """Whether every gateway and tunnel is up by its own answers, and nothing is avoided anywhere."""

@@ -111,9 +111,10 @@ class Node:
         """Of each gateway and tunnel that is probed: whether it is up, and whether by its own answers."""
         return {_name(target): (line.up, line.proved) for target, line in self.prober._lines.copy().items()}
 
-    def downs(self) -> set[str]:
-        """What went down in the last minute."""
-        return {_name(target) for target, line in self.prober._lines.copy().items() if line.downs}
+    def downs(self, since: float) -> set[str]:
+        """What went down after `since` (time.monotonic), and within the last minute."""
+        lines = self.prober._lines.copy().items()
+        return {_name(target) for target, line in lines if any(at >= since for at in line.downs)}
 
     def echo(self, ns: str, address: str, port: int) -> None:
         """Send each datagram to this address back, for the rest of the node's life."""
