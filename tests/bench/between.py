@@ -25,9 +25,10 @@ def run(*, quick: bool) -> Outcome:
     return Outcome(
         title="Pod to pod between clusters",
         how=(
-            "Two clusters of two nodes, one gateway each. TCP by iperf3, payload received; round trip by `ping` with "
-            "messages of 64 bytes, each sent when the one before is answered, median. Bare WireGuard is the same "
-            "program between the two gateways' nodes with the same MTU, OpenVPN its 2.6 default (AES-256-GCM, UDP)."
+            "Two clusters of two nodes, one gateway each. TCP by iperf3, payload received; round trip of an ICMP "
+            "echo of 64 bytes, one on each path in turn, each sent when the one before is answered, median. Bare "
+            "WireGuard is the same program between the two gateways' nodes with the same MTU, OpenVPN its 2.6 default "
+            "(AES-256-GCM, UDP)."
         ),
         rows=tuple(rows),
         settings=effort.settings(),

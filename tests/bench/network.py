@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
+from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from statistics import median
 
 from tests.bench.lab import BenchError, Lab
 from tests.bench.measure import Samples, interleave
+from tests.bench.round_trip import Trip, opened
 from tools.run import say
-
-PING_TIME = re.compile(r"time=([0-9.]+) ms")
-PAYLOAD = 56
-"""Bytes after the ICMP header: a message of 64 bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +55,29 @@ def throughput(lab: Lab, paths: Mapping[str, Path], streams: int, effort_: Effor
 
 
 def round_trips(lab: Lab, paths: Mapping[str, Path], effort_: Effort) -> dict[str, tuple[float, ...]]:
-    """Median round trip in microseconds on each path, one sample a round."""
+    """Median round trip in microseconds on each path, one sample a round; one packet on each path in turn."""
     samples = Samples(list(paths))
-    for _, name in interleave(list(paths), effort_.rounds):
-        times = sorted(ping(lab, paths[name], effort_.pings))
-        samples.add(name, times[len(times) // 2])
+    with ExitStack() as sockets:
+        trips = {name: sockets.enter_context(opened(lab.argv(p.client), p.address)) for name, p in paths.items()}
+        for _ in range(effort_.rounds):
+            for name, times in _in_turn(trips, effort_.pings).items():
+                samples.add(name, median(times))
     return samples.frozen()
+
+
+def _in_turn(trips: Mapping[str, Trip], count: int) -> dict[str, list[float]]:
+    """Round trips of `count` echo requests a path; BenchError where more than one in a hundred stays unanswered."""
+    times: dict[str, list[float]] = {name: [] for name in trips}
+    order = deque(trips)
+    for sequence in range(count):
+        order.rotate()  # none always follows the same other
+        for name in order:
+            if (took := trips[name].once(sequence)) is not None:
+                times[name].append(took)
+    for name, answered in times.items():
+        if len(answered) < count * 0.99:
+            raise BenchError(f"{name}: {len(answered)} of {count} echo requests were answered")
+    return times
 
 
 def iperf(lab: Lab, path: Path, streams: int, seconds: int) -> float:
@@ -78,15 +94,6 @@ def iperf(lab: Lab, path: Path, streams: int, seconds: int) -> float:
         server.kill()
         server.wait()
     return float(report["end"]["sum_received"]["bits_per_second"]) / 1e9
-
-
-def ping(lab: Lab, path: Path, count: int) -> list[float]:
-    """Round trips in microseconds of `count` echo requests of 64 bytes, each sent when the one before is answered."""
-    words = ("ping", "-n", "-A", "-s", str(PAYLOAD), "-c", str(count), path.address)
-    times = [float(text) * 1000 for text in PING_TIME.findall(lab.run(path.client, *words, timeout_s=60))]
-    if len(times) < count * 0.99:
-        raise BenchError(f"{path.client} to {path.address}: {len(times)} of {count} echo requests were answered")
-    return times
 
 
 def reach_all(lab: Lab, paths: Sequence[Path]) -> None:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slicer.kernel.echo import checksum
 from tests.bench.files import parse_json, read_reports, render_json, write_report
 from tests.bench.measure import Goal, Report, Row, Samples, interleave, percentile
-from tests.bench.network import PING_TIME
 from tests.bench.render import number, render_page, render_table
+from tests.bench.round_trip import REPLY, encode, is_reply
 
 ROW = Row(
     name="TCP",
@@ -152,8 +153,19 @@ def test_the_published_page_is_made_from_the_recorded_files() -> None:
     assert (directory / "README.md").read_text() == render_page(read_reports(directory))
 
 
-def test_round_trips_are_read_from_pings_lines() -> None:
-    """The time of each reply is found, the summary is not."""
-    text = "64 bytes from 10.0.0.1: icmp_seq=1 ttl=62 time=0.213 ms\nrtt min/avg/max/mdev = 0.1/0.2/0.3/0.0 ms"
+def test_a_reply_is_known_by_its_sequence() -> None:
+    """What comes back is the request with another type; other packets that a raw socket hears are none."""
+    header, request = bytes([0x45, *bytes(19)]), encode(7)
+    reply = header + bytes([REPLY]) + request[1:]
 
-    assert PING_TIME.findall(text) == ["0.213"]
+    assert is_reply(reply, 7)
+    assert not is_reply(reply, 8)
+    assert not is_reply(header + request, 7)
+    assert not is_reply(reply[:24] + b"\0\0" + reply[26:], 7)
+
+
+def test_a_request_is_64_bytes_with_a_checksum() -> None:
+    """RFC 792 and 1071: the sum over the whole message, its checksum in it, is zero."""
+    assert len(encode(65_536 + 3)) == 64
+    assert encode(65_536 + 3) == encode(3)
+    assert checksum(encode(3)) == 0
