@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -54,6 +55,14 @@ def retry(command: Sequence[str | Path], *, tries: int, pause_s: float, env: Map
             say(f"  failed; again in {pause_s:g} s ({left} left)")
             time.sleep(pause_s)
     raise AssertionError(f"tries is {tries}")
+
+
+def replace_file(path: Path, source: Path) -> None:
+    """A copy of `source` as a new file under the name `path`: who runs or reads the old one keeps it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.new")
+    shutil.copy2(source, fresh)
+    fresh.replace(path)
 
 
 def finish(main: object) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tools import apt, gomodule
 from tools.pins import Pins
-from tools.run import TOOLS, ToolError, say, works
+from tools.run import TOOLS, ToolError, replace_file, say, works
 
 PROGRAM = TOOLS / "bin/wireguard-go"
 ORIGIN = TOOLS / "bin/wireguard-go.origin"
@@ -60,10 +60,7 @@ def _from_go(pins: Pins) -> str | None:
     built = gomodule.build(pins.wireguard_go, "", "wireguard-go")
     if built is None:
         return None
-    # A new file under the old name: nodes that run the old program keep it.
-    fresh = PROGRAM.with_suffix(".new")
-    shutil.copy2(built, fresh)
-    fresh.replace(PROGRAM)
+    replace_file(PROGRAM, built)
     return pins.wireguard_go
 
 

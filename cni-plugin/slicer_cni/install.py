@@ -56,7 +56,7 @@ def uninstall(bin_dir: Path, home: Path) -> list[Path]:
 
 
 def forget_interpreters(home: Path) -> list[Path]:
-    """What was removed: the interpreters that our executables before 0.1.0 had in `home`."""
+    """What was removed: the interpreters that earlier executables of ours had in `home`."""
     found = [path for path in home.iterdir() if _INTERPRETER.match(path.name)] if home.is_dir() else []
     for path in found:
         shutil.rmtree(path, ignore_errors=True)

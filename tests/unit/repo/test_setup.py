@@ -89,12 +89,31 @@ def test_without_a_compiler_the_cni_executable_names_the_cure(tmp_path: Path, mo
     monkeypatch.setattr("tools.plugin._library", lambda: tmp_path)
     monkeypatch.setenv("PATH", "/nowhere")
 
-    with pytest.raises(ToolError, match="apt-get install gcc"):
+    with pytest.raises(ToolError, match="missing: build-essential"):
         plugin.build()
     assert not plugin.provide()
 
     assert not older.exists()
     assert list((tmp_path / "cache/slicer").iterdir()) == []
+
+
+def test_a_missing_compiler_and_missing_keys_are_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is fetched or compiled."""
+    asked: list[str] = []
+    monkeypatch.setattr("tools.apt.install", asked.extend)
+    monkeypatch.setattr("tools.debian_root.KEYS", tmp_path / "none")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    with pytest.raises(ToolError, match="apt-get install debian-archive-keyring"):
+        plugin.build()
+    monkeypatch.setattr("tools.plugin._library", lambda: tmp_path)
+    (tmp_path / "usr/lib/python3.11/config-x").mkdir(parents=True)
+    (tmp_path / "usr/lib/python3.11/config-x/libpython3.11.a").touch()
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(FileNotFoundError, match="cc"):
+        plugin.build()
+
+    assert asked == ["debian-archive-keyring", "build-essential"]
 
 
 def test_the_cni_executable_is_compiled_by_the_python_that_it_contains(monkeypatch: pytest.MonkeyPatch) -> None:
