@@ -12,6 +12,7 @@ import ipaddress
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from slicer.client.follow import Follower
@@ -76,6 +78,12 @@ class Controller:
         """A user's client; with the administrator's token if no other is given."""
         real = (self.directory / "admin.token").read_text().strip()
         return Api(self.url, self.directory / "ca.pem", real if token is None else token)
+
+    def metrics(self, token: str | None = None) -> httpx.Response:
+        """The answer to GET /metrics; with the administrator's token if no other is given."""
+        shown = token or (self.directory / "admin.token").read_text().strip()
+        context = ssl.create_default_context(cafile=str(self.directory / "ca.pem"))
+        return httpx.get(f"{self.url}/metrics", verify=context, headers={"Authorization": f"Bearer {shown}"})
 
     def token(self, kind: str, name: str, ttl_s: int = 600) -> str:
         """A join token."""

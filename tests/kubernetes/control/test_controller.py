@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from slicer.client.marks import FINALIZER
+from slicer.client.rest import Api as Rest
 from slicer.model.errors import ConflictError, DeniedError, InvalidError, NotFoundError, UnauthenticatedError
 from slicer_controller.kube.naming import CLUSTER, MEMBERSHIP, QOS_PROFILE, SLICE
 from tests.kubernetes.control.test_crds import declare
@@ -281,6 +282,40 @@ def test_the_cluster_s_own_users_use_rest(cluster: InCluster, server: Any) -> No
             list(rest.list("clusters"))
     with cluster.process.api("tomato") as rest, pytest.raises(UnauthenticatedError):
         list(rest.list("slices"))
+
+
+def test_metrics_are_for_whose_role_has_the_path(cluster: InCluster, server: Any) -> None:
+    """As of every program in Kubernetes: `nonResourceURLs` gives it, a role on our kinds does not."""
+    namespace = cluster.new_namespace()
+    server.kubectl("create", "serviceaccount", "prometheus", "-n", namespace)
+    token = server.kubectl("create", "token", "prometheus", "-n", namespace).strip()
+    subject = f"--serviceaccount={namespace}:prometheus"
+
+    def give(role: str, *what: str) -> None:
+        server.kubectl("create", "clusterrole", f"{role}-{namespace}", *what)
+        server.kubectl(
+            "create", "clusterrolebinding", f"{role}-{namespace}", f"--clusterrole={role}-{namespace}", subject
+        )
+
+    give("reader", "--verb=get,list", "--resource=slices.slicer.io")
+    with cluster.process.api(token) as rest:
+        wait_for(lambda: may_list(rest))
+    refused = cluster.process.metrics(token)
+    give("scraper", "--verb=get", "--non-resource-url=/metrics")
+    wait_for(lambda: cluster.process.metrics(token).status_code == 200)
+
+    assert refused.status_code == 403
+    assert "may not get /metrics" in refused.json()["detail"]
+    assert "slicer_clients_connected" in cluster.process.metrics(token).text
+
+
+def may_list(rest: Rest) -> bool:
+    """Whether roles allow to list slices."""
+    try:
+        list(rest.list("slices"))
+    except DeniedError:
+        return False
+    return True
 
 
 def test_everything_is_there_again_after_a_kill(cluster: InCluster, tmp_path: Path) -> None:
