@@ -85,6 +85,9 @@ def namespace_settings(ns: str, seed: str) -> Iterator[Sysctl]:
         ("ipv6/conf/default/disable_ipv6", "0"),
         ("ipv6/conf/all/forwarding", "1"),
         ("ipv6/fib_multipath_hash_policy", "1"),
+        # Each packet without a way is answered, not one a second: else all but a pod's first attempts wait in silence.
+        ("ipv4/icmp_ratelimit", "0"),
+        ("ipv6/icmp/ratelimit", "0"),
     ):
         yield Sysctl(ns=ns, name=f"net/{name}", value=value)
     for scope in ("all", "default"):
@@ -300,6 +303,14 @@ def table(ns: str, text: str) -> Table:
 _IP = {4: "ip", 6: "ip6"}
 
 
+_NO_WAY = (
+    '    iifname "p*" meta nfproto ipv4 fib daddr type != local fib daddr oif missing'
+    " reject with icmp type net-unreachable"
+)
+"""The kernel's own answer to IPv4 packets without a way comes six times, then once a second, by a setting of the whole
+machine (net.ipv4.route.error_burst), so that most attempts of a busy pod would wait in silence. IPv6 has no such."""
+
+
 def _filter_text(here: SliceHere) -> str:
     """A pod sends with its own address only; packets stay in the slice's prefix; nothing turns round at VXLAN or trunk.
 
@@ -316,6 +327,7 @@ def _filter_text(here: SliceHere) -> str:
             "  chain prerouting {",
             "    type filter hook prerouting priority raw; policy accept;",
             '    iifname "p*" fib saddr . iif oif missing counter name spoofed drop',
+            *([_NO_WAY] if 4 in here.versions else []),
             *marks,
             "  }",
             "  chain forward {",
