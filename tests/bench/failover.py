@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -16,47 +17,51 @@ from typing import Any
 
 from slicer.lab.chaos import faults
 from slicer.lab.chaos.steps import kill_processes, put_rules
+from tests.bench import failover_gone, machine
 from tests.bench import failover_lab as rig
-from tests.bench import machine
 from tests.bench.failover_lab import FLOWS, SPACING_S, Place, draw, wait_until_full, worker
 from tests.bench.lab import BenchError, running
 from tests.bench.measure import Goal, Row
 from tests.bench.outcome import Outcome
 from tools.run import say
 
+FAR_S = 0.5
+"""So long a silent gateway stays so once all flows run without it."""
 AFTER_S = 1.0
 UNDER_WAY_S = 0.5
 """Packets sent so shortly before the end may still be under way."""
 HIT = 3
 """Lost packets that make a flow one that was hit."""
-USUAL, QUICK = "slicer, 100 ms / 3 losses", "slicer, 50 ms / 2 losses"
-PACES = {USUAL: (), QUICK: ("--probe-interval-ms", "50", "--probe-losses", "2")}
-GOALS_MS = {USUAL: 500.0, QUICK: 200.0}
+USUAL = "slicer, 100 ms / 3 losses"
+GOAL_MS = 500.0
 KILLED_MS = 100.0
 LEASES_S = {
     "one active gateway, lease of 15 s (as Submariner has)": 15.0,
     "one active gateway, found dead after 60 s (as KubeSlice has)": 60.0,
 }
 REMOTE = "A remote gateway falls silent"
-
+PLANNED_S = 240
+"""The longest that a drain or a rotation may take."""
 
 HOW = f"""\
 Two clusters of three nodes, two gateways each; {FLOWS} UDP flows, a packet each {SPACING_S * 1000:g} ms there and back,
 and a TCP stream of small messages. *Gap*: the longest time in which no packet of a flow came back, of the flows that
 lost {HIT} packets or more. *TCP*: the longest time without an answer on the stream. *Lost*: packets of all flows, from
-the repair (where there is none, from the event) until a second after every group was full. The columns with one active
-gateway are this planner with one gateway a cluster, which the benchmark replaces when so much time has passed since it
-died: what Submariner's leader election (lease 15 s) and KubeSlice's health check (60 s) wait for. Those systems were
-not run."""
+the repair (where there is none, from the event) until a second after every group was full. Each event hits
+one gateway after the other. A cluster is gone when all its nodes fall silent; a pod of the other one connects and asks
+for a name without pause. The columns with one active gateway are this planner with one gateway a cluster, which the
+benchmark replaces when so much time has passed since it died: what Submariner's leader election (lease 15 s) and
+KubeSlice's health check (60 s) wait for. Those systems were not run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happens; `repair` is empty where the agent does it by itself."""
+    """Something that happens to each of `nodes` in turn; `repair` is empty where the agent does it by itself."""
 
     name: str
-    do: Callable[[], object]
-    repair: Callable[[], object] | None = None
+    do: Callable[[str], object]
+    nodes: Sequence[str] = ("",)
+    repair: Callable[[str], object] | None = None
     harmless: bool = False
     """No flow is to be hit."""
 
@@ -76,70 +81,118 @@ REPEATS = 50
 
 
 def run(*, quick: bool) -> Outcome:
-    """Measures; `quick` does each thing once, at the usual pace only, and waits for no lease."""
-    repeats = 1 if quick else int(os.environ.get("FAILOVER_REPEATS", REPEATS))
+    """Measures; `quick` does each thing once, and waits for no lease."""
     leases = {} if quick else {name: _with_lease(name, lease_s) for name, lease_s in LEASES_S.items()}
-    found = {pace: _at_pace(pace, repeats) for pace in ([USUAL] if quick else PACES)}
-    names = list(next(iter(found.values())))
+    repeats = number_of_repeats(quick=quick)
+    with placed(USUAL) as place:
+        found = {event.name: _measure(place, event, repeats) for event in (*silences(place), *restarts(place))}
+        found |= {event.name: _measure(place, event, repeats) for event in _plans(place)}
+        gone = failover_gone.measure(place, _fewer(repeats))
+    rows = [row for name, one in found.items() for row in _rows(name, {USUAL: one}, leases, GOAL_MS)]
     return Outcome(
-        title="Failover",
-        how=HOW,
-        rows=tuple(row for name in names for row in _rows(name, {p: f[name] for p, f in found.items()}, leases)),
-        settings={
-            "repeats": repeats,
-            "flows": FLOWS,
-            "packet spacing, ms": SPACING_S * 1000,
-            "load after": machine.load(),
-        },
+        title="Failover", how=HOW, rows=(*rows, *failover_gone.rows(gone, USUAL)), settings=describe(repeats)
     )
 
 
-def _at_pace(pace: str, repeats: int) -> dict[str, Found]:
-    say(f"{pace}")
-    with running(nodes=3, agent_options=PACES[pace]) as lab:
+def run_at(pace: str, options: tuple[str, ...], goal_ms: float, *, quick: bool) -> tuple[Row, ...]:
+    """The rows of what dies in silence, where agents probe at another pace."""
+    with placed(pace, options) as place:
+        events = list(silences(place))[: 1 if quick else None]
+        found = {event.name: _measure(place, event, number_of_repeats(quick=quick)) for event in events}
+    return tuple(row for name, one in found.items() for row in _rows(name, {pace: one}, {}, goal_ms))
+
+
+def number_of_repeats(*, quick: bool) -> int:
+    """Of each event that is to hit flows."""
+    return 1 if quick else int(os.environ.get("FAILOVER_REPEATS", REPEATS))
+
+
+def describe(repeats: int) -> dict[str, str | int | float]:
+    """For the report."""
+    spacing_ms = SPACING_S * 1000
+    return {"repeats": repeats, "flows": FLOWS, "packet spacing, ms": spacing_ms, "load after": machine.load()}
+
+
+@contextmanager
+def placed(pace: str, options: tuple[str, ...] = ()) -> Iterator[Place]:
+    """A lab with an echo in it, ready to be disturbed."""
+    say(pace)
+    with running(nodes=3, agent_options=options) as lab:
         place = draw(lab, 2)
         with worker(lab, place.two, "echo", place.address):
             wait_until_full(place, "at first")
-            return {event.name: _measure(place, event, repeats) for event in _events(place)}
+            yield place
 
 
-def _events(place: Place) -> Iterator[Event]:
-    near, far = place.gateways["a"][0], place.gateways["b"][0]
-    for name, node, words in (
+def silences(place: Place) -> Iterator[Event]:
+    """What dies, and tells nobody."""
+    layout = place.lab.layout
+    near, far = place.gateways["a"], place.gateways["b"]
+    for name, nodes, words in (
         ("A gateway loses its way outside", near, faults.outside()),
         ("A gateway loses its way inside", near, faults.inside()),
         ("A gateway's node falls silent", near, faults.everything()),
         (REMOTE, far, faults.everything()),
     ):
-        put = partial(put_rules, place.lab.layout, node)
-        yield Event(name=name, do=partial(put, words), repair=partial(put, faults.REPAIR))
-    killed = partial(kill_processes, place.lab.layout, near, "wireguard-go")
-    yield Event(name="A gateway's wireguard-go is killed", do=killed)
+        put = partial(put_rules, layout, text=words)
+        yield Event(name=name, nodes=nodes, do=put, repair=partial(put_rules, layout, text=faults.REPAIR))
+    killed = partial(kill_processes, layout, name="wireguard-go")
+    yield Event(name="A gateway's wireguard-go is killed", nodes=near, do=killed)
+
+
+def restarts(place: Place) -> Iterator[Event]:
+    """What dies, and no packet passes through."""
     restart = partial(place.lab.slicectl, "lab", "restart", "--kill")
-    yield Event(name="A gateway's agent is killed", do=partial(restart, f"{near}/agent"), harmless=True)
-    yield Event(name="A member is killed", do=partial(restart, "a-cp/member"), harmless=True)
-    yield Event(name="The hub is killed", do=partial(restart, "hub/hub"), harmless=True)
+    agents = tuple(f"{node}/agent" for node in place.gateways["a"])
+    for name, programs in (
+        ("A gateway's agent is killed", agents),
+        ("A member is killed", ("a-cp/member",)),
+        ("The hub is killed", ("hub/hub",)),
+    ):
+        yield Event(name=name, nodes=programs, do=restart, harmless=True)
+
+
+def _plans(place: Place) -> tuple[Event, Event]:
+    """What somebody wants: it loses nothing. The last events, since the gateways are others afterwards."""
+    ctl = partial(place.lab.slicectl, timeout_s=PLANNED_S)
+    drained: list[str] = []
+
+    def drain(_: str) -> None:
+        drained.append(rig.gateways_of(place.lab)["a"][0])  # another node took the place of who was drained before
+        ctl("gateway", "drain", drained[-1], "--wait")
+
+    def undrain(_: str) -> None:
+        ctl("gateway", "undrain", drained[-1])
+
+    drain_one = Event(name="A gateway is drained, another takes its place", do=drain, repair=undrain, harmless=True)
+    rotate = Event(name="All keys rotate", do=lambda _: ctl("rotate-keys", "--wait"), harmless=True)
+    return drain_one, rotate
+
+
+def _fewer(repeats: int) -> int:
+    return -(-repeats // 5)
 
 
 def _measure(place: Place, event: Event, repeats: int) -> Found:
     found = Found()
-    for number in range(-(-repeats // 5) if event.harmless else repeats):
+    for number in range(_fewer(repeats) if event.harmless else repeats):
+        node = event.nodes[number % len(event.nodes)]
         with worker(place.lab, place.one, "flows", place.address) as flows:
             happened_at = flows.let_run()
-            event.do()
+            event.do(node)
             flows.until_all_run()
             if event.repair:
-                time.sleep(AFTER_S)
+                time.sleep(FAR_S)
             repaired_at = happened_at if event.harmless else flows.now()
             if event.repair:
-                event.repair()
+                event.repair(node)
             wait_until_full(place, f"after: {event.name}")
             time.sleep(AFTER_S)
             told = flows.ask("end")
         _add(found, told, happened_at, repaired_at, event)
         words = f"{max(found.gaps_ms, default=0):.0f} ms at most so far; lost on return {found.lost_back[-1]:.0f}"
         say(f"  {event.name}, {number + 1}: {words}; load {machine.load()}")
-    if not found.gaps_ms and not event.harmless:
+    if not found.gaps_ms and not event.harmless and repeats > 1:  # what heals at once may hit nobody, once
         raise BenchError(f"{event.name}: no flow was hit in {repeats} repeats")
     return found
 
@@ -171,30 +224,30 @@ def _with_lease(name: str, lease_s: float) -> Found:
         place = draw(lab, 1)
         with worker(lab, place.two, "echo", place.address):
             dead = rig.gateways_of(lab)["a"][0]
-            event = Event(name=name, do=partial(_die, place, dead, lease_s))
+            event = Event(name=name, do=partial(_die, place, lease_s))
             with worker(lab, place.one, "flows", place.address) as flows:
                 happened_at = flows.let_run()
-                event.do()
+                event.do(dead)
                 flows.until_all_run(60)
                 _add(found, flows.ask("end"), happened_at, time.monotonic(), event)
             say(f"  {max(found.gaps_ms):.0f} ms at most; load {machine.load()}")
     return found
 
 
-def _die(place: Place, node: str, lease_s: float) -> None:
+def _die(place: Place, lease_s: float, node: str) -> None:
     """The node falls silent; after the lease its member is told that it is gone, and chooses another gateway."""
     put_rules(place.lab.layout, node, faults.everything())
     time.sleep(lease_s)
     place.lab.forget_node(node)
 
 
-def _rows(name: str, found: dict[str, Found], leases: dict[str, Found]) -> Iterator[Row]:
+def _rows(name: str, found: dict[str, Found], leases: dict[str, Found], goal_ms: float) -> Iterator[Row]:
     hit = {pace: one for pace, one in found.items() if one.gaps_ms}
     more = leases if name == "A gateway's node falls silent" else {}
     if hit:
         for rank in (50.0, 99.0, 100.0):
-            limits = [(p, KILLED_MS if "killed" in name else GOALS_MS[p]) for p in hit if rank == 99]
-            goals = tuple(Goal(subject=pace, at_most=limit) for pace, limit in limits)
+            limit = KILLED_MS if "killed" in name else goal_ms
+            goals = tuple(Goal(subject=pace, at_most=limit) for pace in hit if rank == 99)
             samples = {pace: tuple(one.gaps_ms) for pace, one in (hit | more).items()}
             yield Row(name=f"{name}: gap", unit="ms", samples=samples, percentile=rank, goals=goals)
         # Not with a lease: by its end TCP waits longer for itself than for anybody.

@@ -30,7 +30,7 @@ LOOK_S = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """The lab, drawn once: who is a gateway, and where the pods are."""
+    """The lab, drawn once: who is a gateway at first, and where the pods are."""
 
     lab: Lab
     slice_ns: str
@@ -68,9 +68,9 @@ def wait_until_full(place: Place, when: str) -> None:
 
 
 def _full(place: Place) -> bool:
+    gateways = {node for found in gateways_of(place.lab).values() for node in found}
     nodes = [(m.name, place.slice_ns) for c in place.gateways for m in place.lab.layout.nodes_of(c)]
-    tunnels = [(node, "t-00") for found in place.gateways.values() for node in found]
-    gateways = {node for found in place.gateways.values() for node in found}
+    tunnels = [(node, "t-00") for node in sorted(gateways)]
     inner = [(node, ns) for node, ns in nodes if node not in gateways]
     for node, ns in (*inner, *tunnels):
         groups = [g for g in json.loads(place.lab.run(node, "ip", "-n", ns, "-j", "nexthop")) if "group" in g]

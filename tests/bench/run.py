@@ -18,7 +18,7 @@ from tests.bench.files import write_report
 from tests.bench.measure import Report, Row
 from tools.run import say
 
-BENCHMARKS = ("attach", "between", "gateways", "inside", "first_packet", "memory", "dns", "failover")
+BENCHMARKS = ("attach", "between", "gateways", "inside", "first_packet", "memory", "dns", "failover", "failover_fast")
 """Modules of tests.bench; each has `run(quick) -> Outcome` (see tests.bench.outcome)."""
 BUSY = 1.0
 """Load above which the machine is not quiet: with two cores, figures are off then."""
