@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from slicer.cli.kinds import Kind, Resource
 from slicer.cli.output import Format, console, dump_yaml, print_resources, render_table
@@ -18,9 +18,9 @@ Change = tuple[str, Resource]
 """(`put` or `removed`, resource)"""
 
 
-def follow(api: Api, kind: Kind, output: Format, wanted: Callable[[Resource], bool]) -> None:
-    """Print what is there and every change, until the server or the user ends it."""
-    batches = _batches(api.watch(kind.collection), wanted)
+def follow(api: Api, kind: Kind, output: Format, wanted: Callable[[Resource], bool], asked: Mapping[str, Any]) -> None:
+    """Print what is there and every change, until the server or the user ends it. `asked`: of the server."""
+    batches = _batches(api.watch(kind.collection, **asked), wanted)
     if output in {Format.TABLE, Format.WIDE} and sys.stdout.isatty():
         _redraw(kind, batches, wide=output is Format.WIDE)
     else:

@@ -1,6 +1,6 @@
 """The pairs of clusters between which a slice has paths, and its clusters without any. Pure.
 
-What makes two clusters linked says `Slice.is_linked`; here it is asked of all of them at once.
+What makes two clusters linked says `Slice.is_linked`; here it is asked of all of them, of nodes and of tunnels.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import combinations
 
-from slicer.model.slices import Slice
+from slicer.model.attachments import TunnelHealth
+from slicer.model.clusters import Gateway, Node
+from slicer.model.slices import Slice, SliceState
 
 Pair = tuple[str, str]
 
@@ -21,3 +23,14 @@ def linked_pairs(spec: Slice, clusters: Iterable[str]) -> tuple[Pair, ...]:
 def both_ways(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
     """The directions in which packets pass, sorted."""
     return tuple(sorted(way for one, other in pairs for way in ((one, other), (other, one))))
+
+
+def is_of_slice(item: Node | Gateway | TunnelHealth, state: SliceState) -> bool:
+    """Whether the slice has to do with a node, or its packets may go by a gateway or a tunnel: these belong to none."""
+    if not state.spec.has_cluster(item.cluster):
+        return False
+    if isinstance(item, Node):
+        return True
+    if item.tunnel_set != state.tunnel_set:
+        return False
+    return not isinstance(item, TunnelHealth) or state.spec.is_linked(item.cluster, item.remote_cluster)

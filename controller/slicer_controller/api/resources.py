@@ -9,8 +9,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from slicer.client.codec import decode, encode
+from slicer.model.attachments import Attachment
 from slicer.model.documents import Document, key_of
 from slicer.model.errors import ConflictError, InvalidError, NotFoundError, StaleError
+from slicer.model.slices import SliceState
+from slicer.plan.linking import is_of_slice
 from slicer_controller.api.collections import REPORTED, Collection, Json
 from slicer_controller.api.requests import Query, parse_if_match, parse_query, read_object, render_continue
 from slicer_controller.api.streams import watch_lines
@@ -155,7 +158,8 @@ class Reported:
     def _items(self, query: Query) -> dict[str, Json]:
         state = self._context.state
         found = {key: value for key, value in state.documents.items() if isinstance(value, self._kind)}
-        chosen = [key for key, value in found.items() if _matches(value, query)]
+        of_slice = state.documents.get(f"slice/{query.slice}")
+        chosen = [key for key, value in found.items() if _matches(value, query, of_slice)]
         entries = [entry for entry in map(state.store.get, chosen) if entry]
         return {
             entry.key.partition("/")[2]: {
@@ -214,9 +218,15 @@ def _metadata(entry: Entry) -> Json:
     return {"name": name, "revision": entry.revision, "created_at": Context.time_text(entry.created_at_s)}
 
 
-def _matches(value: Any, query: Query) -> bool:
-    slice_fits = not query.slice or getattr(value, "slice", query.slice) == query.slice
-    return slice_fits and (not query.cluster or value.cluster == query.cluster)
+def _matches(value: Any, query: Query, of_slice: Document | None) -> bool:
+    """`of_slice`: the slice that the query names, if there is one."""
+    if query.cluster and value.cluster != query.cluster:
+        return False
+    if not query.slice:
+        return True
+    if isinstance(value, Attachment):
+        return value.slice == query.slice
+    return isinstance(of_slice, SliceState) and is_of_slice(value, of_slice)
 
 
 def _check_name(body: Json, name: str, collection: Collection) -> None:

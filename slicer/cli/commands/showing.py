@@ -38,11 +38,13 @@ def get(
     """Show resources of one kind."""
     wanted = kind_named(kind)
     form = output or Format.TABLE
+    # Which nodes, gateways and tunnels a slice has to do with, the hub knows.
+    asked = {"slice": slice_name} if slice_name is not None and not wanted.single else {}
     with connected(ctx) as api:
         if watch:
-            follow(api, wanted, form, lambda one: bool(select([one], wanted, name, slice_name, cluster)))
+            follow(api, wanted, form, lambda one: bool(select([one], wanted, name, slice_name, cluster)), asked)
             return
-        found = select(api.list(wanted.collection), wanted, name, slice_name, cluster)
+        found = select(api.list(wanted.collection, **asked), wanted, name, slice_name, cluster)
         drained = _drained(api, cluster) if wanted is GATEWAYS and form in {Format.TABLE, Format.WIDE} else []
     if drained:
         note(f"drained, and so no gateway: {', '.join(drained)}")
@@ -128,7 +130,7 @@ def select(
 
 
 def in_slice(spec: dict[str, Any], name: str) -> bool:
-    """Whether a resource belongs to the slice, or to none in particular (nodes, gateways, tunnels)."""
+    """Whether a resource belongs to the slice, or to none (nodes, gateways, tunnels: the hub chose them)."""
     return bool(spec.get("slice", spec["name"] if "prefixes" in spec else name) == name)
 
 

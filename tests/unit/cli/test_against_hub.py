@@ -130,6 +130,10 @@ def test_every_kind_is_listed_filtered_and_described(hub: Hub) -> None:
         "attachment/red/a/shop/client\n"
     )
     assert hub.run("get", "attachments", "--slice", "blue").err == "no attachments\n"
+    hub.good("create-slice", "near", "--prefix", "10.99.0.0/16", "--clusters", "a")
+    assert hub.good("get", "nodes", "--slice", "near", "-o", "name") == "node/a/a-n1\n"
+    assert hub.good("get", "nodes", "--slice", "red", "-o", "name") == "node/a/a-n1\nnode/b/b-n1\n"
+    assert hub.run("get", "nodes", "--slice", "blue").err == "no nodes\n"
     assert "shop/web  http:8080/tcp  b 1" in hub.good("get", "services")
     assert "a/shop/client" in hub.good("describe", "slice", "red")
     assert "10.100.16.5" in hub.good("describe", "service", "web")
