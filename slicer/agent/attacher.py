@@ -51,7 +51,7 @@ class Attacher:
         self.changed = Changes()
         """Rings when an attachment came, changed or went."""
         self.hopes = Changes()
-        """Rung by others when an ADD that waits should try again: a new view, a slice namespace made."""
+        """Rings when an ADD that waits should try again: a new view, a slice namespace made, an address given back."""
         self._grants: tuple[Documents, Grants] = ({}, Grants())
         """Of the view that they were read from."""
         self.asking = Asking(cluster, node)
@@ -93,6 +93,7 @@ class Attacher:
     def attach(self, wish: Wish, *, patience_s: float | None = None) -> Attachment:
         """The attachment, made; every reason against it is raised, and then nothing of it is left."""
         deadline = Deadline(self._patience_s if patience_s is None else patience_s)
+        told = ""
         with self._alone((wish.container_id, wish.interface)):
             while True:
                 seen = self.hopes.count
@@ -103,7 +104,9 @@ class Attacher:
                         raise
                     if error.reason == NOT_GRANTED:
                         self.asking.ask(wish)
-                    self._starved()  # somebody may have to make the slice's namespace, or to grant addresses
+                    # Once for each reason: what is done about it rings `hopes`, and the next try asks for no more.
+                    if told != (told := error.message):
+                        self._starved()
                     if not self.hopes.wait_beyond(seen, deadline.left_s):
                         raise
 
@@ -143,6 +146,7 @@ class Attacher:
             self.kernel.detach(record.vni, record.attachment.host_interface)
             self.journal.rest(key)
             self.changed.ring()
+            self.hopes.ring()
             return record.attachment
 
     def update(self, key: Key, attachment: Attachment) -> None:
