@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from functools import partial
+from functools import cache, partial
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -53,7 +53,7 @@ Routes = list[tuple[str, tuple[str, ...], Handler]]
 def _open_routes(context: Context) -> Routes:
     """What anybody may ask."""
     joining = Joining(context)
-    document = openapi_document(context.roles)
+    document = cache(partial(openapi_document, context.roles))  # when somebody asks: it takes longer than all the rest
 
     async def healthz(request: Request) -> Response:
         parse_query(request)
@@ -67,7 +67,7 @@ def _open_routes(context: Context) -> Routes:
 
     async def openapi(request: Request) -> Response:
         parse_query(request)
-        return JSONResponse(document)
+        return JSONResponse(document())
 
     return [
         ("/healthz", ("GET",), healthz),
