@@ -13,8 +13,6 @@ import json
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +28,7 @@ from slicer.client.rest import Api
 from slicer.model.attachments import Attachment, AttachmentState
 from slicer.model.clusters import Node, TunnelEndpoint
 from slicer.model.documents import Document, Documents, key_of
+from tests.contract.preloaded import Preloaded
 
 WAIT_S = 90
 """A test that waits this long has failed; nothing succeeds by it."""
@@ -48,9 +47,9 @@ class Controller:
     def start(self) -> None:
         """Start it, and wait until it serves."""
         self.lines.clear()
-        command = [sys.executable, "-m", "slicer_controller.main", "--state", str(self.directory)]
-        command += ["--listen", f"127.0.0.1:{self.port}", *self.arguments]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        listen = f"127.0.0.1:{self.port}"
+        options = ["--state", str(self.directory), "--listen", listen, *self.arguments]
+        self.process = Preloaded(options)
         self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self._reader.start()
         self.wait_log("serving")
@@ -97,13 +96,12 @@ class Controller:
         self._reader.join(WAIT_S)
         return status
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            with self._news:
-                self.lines.append(json.loads(line) if line.startswith("{") else {"event": line})
-                self._news.notify_all()
-        process.stderr.close()
+    def _read(self, process: Preloaded) -> None:
+        with process.stderr:
+            for line in process.stderr:
+                with self._news:
+                    self.lines.append(json.loads(line) if line.startswith("{") else {"event": line})
+                    self._news.notify_all()
         with self._news:
             self._news.notify_all()
 
