@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from slicer.agent import log
 from slicer.agent.sizing import Sizes
 from slicer.kernel.dataplane import DataPlane, Outcome
-from slicer.kernel.polling import readable
+from slicer.kernel.polling import Watched
 from slicer.kernel.probe_sockets import LinkEvents, ProbeSocket, Sockets
 from slicer.model.attachments import LostCluster, TunnelHealth
 from slicer.model.documents import Documents
@@ -90,6 +90,7 @@ class HealthProber:
         self._wake, self._awake = socket.socketpair()
         for end in (self._wake, self._awake):
             end.setblocking(False)
+        self._watched: Watched[ProbeSocket | LinkEvents | socket.socket] = Watched([self._awake])
         self._next: deque[_Situation] = deque(maxlen=1)
         self._now: _Situation | None = None
         self._plan = ProbePlan()
@@ -181,6 +182,7 @@ class HealthProber:
         if situation is not None or now >= self._follow_at:
             tunnels = {t.spot.ns for t in self._plan.targets if isinstance(t, TunnelTarget)}
             self._sockets.follow(self._plan.spots, tunnels)
+            self._watched = Watched((*self._sockets.all(), self._awake))
             self._follow_at = now + FOLLOW_S
 
     def _take(self, situation: _Situation, now: float) -> None:
@@ -209,7 +211,7 @@ class HealthProber:
         return max(0.0, min(due, self._follow_at) - time.monotonic())
 
     def _listen(self, wait_s: float) -> None:
-        for held in readable((*self._sockets.all(), self._awake), wait_s):
+        for held in self._watched.readable(wait_s):
             if isinstance(held, ProbeSocket):
                 self._hear(held)
             elif isinstance(held, LinkEvents):

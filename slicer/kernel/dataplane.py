@@ -93,8 +93,10 @@ class DataPlane:
     def forget_keys(self, wanted: Iterable[Tunnel]) -> tuple[Tunnel, ...]:
         """Delete all keys but those of `wanted`, once their devices are gone; the tunnels that lost theirs."""
         with self._lock:
-            present = {device.name for device, _ in self._observer.read_wireguard()}
-            return self._keys.keep({*wanted, *(t for t in self._keys.all() if tunnel_device(*t) in present)})
+            kept = frozenset(wanted)
+            spare = [tunnel for tunnel in self._keys.all() if tunnel not in kept]
+            present = {device.name for device, _ in self._observer.read_wireguard()} if spare else frozenset()
+            return self._keys.keep({*kept, *(tunnel for tunnel in spare if tunnel_device(*tunnel) in present)})
 
     def reconcile(self, view: Documents, local: LocalState) -> Outcome:
         """Make the kernel what `view` and `local` ask for."""

@@ -7,6 +7,7 @@ and nexthops with our protocol number, permanent neighbours, devices with our na
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -190,15 +191,23 @@ def read_sysctls(ns: str, wanted: Sequence[Sysctl]) -> list[Sysctl]:
     found = []
     with netns.entered(netns.path_of(ns)):
         for sysctl in wanted:
-            path = Path("/proc/sys") / sysctl.name
             try:
-                value = path.read_text().strip()
+                value = _read_setting(f"/proc/sys/{sysctl.name}")
             except OSError:
                 if not sysctl.optional:
                     continue
                 value = sysctl.value
             found.append(Sysctl(ns=ns, name=sysctl.name, value=value, optional=sysctl.optional))
     return found
+
+
+def _read_setting(path: str) -> str:
+    """A slice has about forty, read at each look: as a `Path` and a text file each would take six times as long."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(file, 4096).decode().strip()
+    finally:
+        os.close(file)
 
 
 def _device(payload: bytes) -> Device:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import select
 from collections.abc import Iterable
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 
 class _Pollable(Protocol):
@@ -15,10 +15,20 @@ class _Pollable(Protocol):
 P = TypeVar("P", bound=_Pollable)
 
 
+class Watched(Generic[P]):
+    """Sockets that are waited for again and again; they have to stay open meanwhile."""
+
+    def __init__(self, sources: Iterable[P]) -> None:
+        self._by_descriptor = {source.fileno(): source for source in sources}
+        self._poll = select.poll()
+        for descriptor in self._by_descriptor:
+            self._poll.register(descriptor, select.POLLIN)
+
+    def readable(self, wait_s: float) -> list[P]:
+        """Those that have something to read; waits at most `wait_s` for the first, also if there is none."""
+        return [self._by_descriptor[descriptor] for descriptor, _ in self._poll.poll(math.ceil(wait_s * 1000))]
+
+
 def readable(sources: Iterable[P], wait_s: float) -> list[P]:
-    """Those of `sources` that have something to read; waits at most `wait_s` for the first, also if there is none."""
-    by_descriptor = {source.fileno(): source for source in sources}
-    poll = select.poll()
-    for descriptor in by_descriptor:
-        poll.register(descriptor, select.POLLIN)
-    return [by_descriptor[descriptor] for descriptor, _ in poll.poll(math.ceil(wait_s * 1000))]
+    """The same for `sources` that are waited for once."""
+    return Watched(sources).readable(wait_s)
