@@ -227,7 +227,12 @@ class Agent:
     def _node_document(self) -> Node:
         tunnels = tuple(
             TunnelEndpoint(
-                tunnel_set=t.tunnel_set, index=t.index, generation=t.generation, public_key=t.public_key, port=t.port
+                tunnel_set=t.tunnel_set,
+                index=t.index,
+                generation=t.generation,
+                lane=t.lane,
+                public_key=t.public_key,
+                port=t.port,
             )
             for t in self._reconciler.tunnels
         )
@@ -243,6 +248,7 @@ class Agent:
             wireguard=self._dataplane.wireguard_name,
             tunnels=tunnels,
             uses=self._reconciler.keeper.uses,
+            lanes=self._reconciler.keeper.lanes,
             left=self._reconciler.keeper.left,
             version=self._version,
         )

@@ -29,6 +29,7 @@ from slicer.model.attachments import LostCluster, TunnelHealth
 from slicer.model.documents import Documents
 from slicer.model.names import Address
 from slicer.plan.dataplane import Health, LocalState
+from slicer.plan.lanes import lane_letter
 from slicer.plan.probe_targets import (
     GONE_S,
     ProbePlan,
@@ -120,9 +121,9 @@ class HealthProber:
     def told(self, tunnels: Iterable[TunnelHealth]) -> tuple[TunnelHealth, ...]:
         """The tunnels with what the probes say of them."""
         known = self._lines.copy().items()
-        lines = {_key(target): line for target, line in known if isinstance(target, TunnelTarget)}
-        sizes = {_key(target): size for target, size in self._sizes.found().items()}
-        keys = [(one, (one.tunnel_set, one.remote_cluster, one.index, one.generation)) for one in tunnels]
+        lines = {target.name: line for target, line in known if isinstance(target, TunnelTarget)}
+        sizes = {target.name: size for target, size in self._sizes.found().items()}
+        keys = [(one, (one.tunnel_set, one.remote_cluster, one.index, one.generation, one.lane)) for one in tunnels]
         return tuple(replace(self._with_line(one, lines.get(key)), path_mtu=sizes.get(key)) for one, key in keys)
 
     def _with_line(self, tunnel: TunnelHealth, line: Line | None) -> TunnelHealth:
@@ -375,11 +376,6 @@ class HealthProber:
                 sending.send(data, address)
 
 
-def _key(target: TunnelTarget) -> tuple[int, str, int, int]:
-    """As the reports name a tunnel."""
-    return (target.spot.tunnel_set, target.cluster, target.index, target.generation)
-
-
 def _verdict(line: Line) -> tuple[object, ...]:
     """What a judgement depends on."""
     return (line.up, line.proved, line.answered_ever, line.heard_inside, line.reached, line.lost)
@@ -389,8 +385,8 @@ def _in_words(health: Health) -> dict[str, list[str]]:
     return {
         "avoided_gateways": [f"{node} towards {c} (set {s})" for s, c, node in sorted(health.avoided_gateways)],
         "avoided_tunnels": [
-            f"{index} of generation {generation} towards {c} (set {s})"
-            for s, c, index, generation in sorted(health.avoided_tunnels)
+            f"{index}{lane_letter(lane)} of generation {generation} towards {c} (set {s})"
+            for s, c, index, generation, lane in sorted(health.avoided_tunnels)
         ],
         "cut_off": [f"from {c} (set {s})" for s, c in sorted(health.cut_off)],
         "gone": [f"{c} (set {s})" for s, c in sorted(health.gone)],

@@ -98,7 +98,7 @@ def _slice(resource: Resource, related: Related, now: float) -> list[Section]:
         ("Gateways wanted", f"{col.slice_gateways(resource, now)} a cluster"),
         ("Bandwidth", format_qos(spec.get("qos"))),
         ("Objectives", format_objectives(spec.get("objectives"))),
-        ("Tunnels", f"{text_of(spec.get('tunnels'))} (set {text_of(reach(resource, 'status', 'tunnel_set'))})"),
+        ("Tunnels", _tunnels_wanted(resource)),
         ("Encryption", text_of(spec.get("encryption"))),
         ("VNI", text_of(reach(resource, "status", "vni"))),
         ("DNS", f"<service>.<namespace>.svc.{name}.slice.local, TTL {reach(spec, 'dns', 'ttl_s') or 0} s"),
@@ -235,6 +235,12 @@ def _node(resource: Resource, related: Related, now: float) -> list[Section]:
         ("Version", text_of(spec.get("version"))),
     )
     return [Section(rows=facts), _tunnels(own("tunnels"), now), _attachments(own("attachments"))]
+
+
+def _tunnels_wanted(resource: Resource) -> str:
+    spec, lanes = resource["spec"], resource["spec"].get("tunnels_per_pair") or 1
+    parallel = f", {lanes} between each two gateways" if lanes > 1 else ""
+    return f"{text_of(spec.get('tunnels'))} (set {text_of(reach(resource, 'status', 'tunnel_set'))}){parallel}"
 
 
 def _tunnels(found: Sequence[Resource], now: float) -> Section:

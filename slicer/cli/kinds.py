@@ -78,10 +78,11 @@ SLICES = Kind(
         ("PRIORITY", col.spec("qos", "priority")),
         ("DSCP", col.spec("qos", "dscp")),
         ("TUNNELS", col.spec("tunnels")),
+        ("PER PAIR", col.spec("tunnels_per_pair")),
         ("ENCRYPTION", col.spec("encryption")),
         ("VNI", col.status("vni")),
         ("SET", col.status("tunnel_set")),
-        wide=10,
+        wide=11,
     ),
 )
 CLUSTERS = Kind(
@@ -144,7 +145,7 @@ TUNNELS = Kind(
     singular="tunnel",
     aliases=("tun",),
     collection="tunnels",
-    identity=("cluster", "node", "tunnel_set", "index", "generation", "remote_cluster"),
+    identity=("cluster", "node", "tunnel_set", "index", "generation", "lane", "remote_cluster"),
     columns=_columns(
         ("FROM", col.tunnel_from),
         ("TO", col.tunnel_to),
@@ -158,10 +159,11 @@ TUNNELS = Kind(
         ("SENT", col.size("tx_bytes")),
         ("SET", col.spec("tunnel_set")),
         ("INDEX", col.spec("index")),
+        ("LANE", col.spec("lane")),
         ("GENERATION", col.spec("generation")),
         ("MTU", col.spec("path_mtu")),
         ("ENDPOINT", col.spec("endpoint")),
-        wide=7,
+        wide=8,
     ),
 )
 MEMBERS = Kind(

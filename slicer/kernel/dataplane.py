@@ -76,7 +76,7 @@ class DataPlane:
             self._observer.close()
 
     def ensure_keys(self, wanted: Iterable[Tunnel]) -> tuple[LocalTunnel, ...]:
-        """Key and port for each wanted (set, index, generation), sorted; made once, then always the same."""
+        """Key and port for each wanted (set, index, generation, lane), sorted; made once, then always the same."""
         with self._lock:
             return self._keys.ensure(wanted)
 
@@ -254,6 +254,7 @@ def _health(cluster: str, node: str, end: tuple[Gateway, TunnelEndpoint], peer: 
         tunnel_set=far.tunnel_set,
         index=far.slot,
         generation=device.generation,
+        lane=device.lane,
         remote_cluster=far.cluster,
         remote_node=far.node,
         endpoint=render_endpoint(peer.endpoint) if peer.endpoint else "",

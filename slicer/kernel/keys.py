@@ -1,7 +1,7 @@
 """WireGuard private keys of this node: made here, kept in files only root can read, never sent anywhere.
 
-`keys/<set>-<index>[-<generation>].key` holds the key, `tunnels.json` the ports; both stay as long as the tunnel is
-wanted, so that peers find the node again after a restart.
+`keys/<set>-<index>[<letter of the lane>][-<generation>].key` holds the key, `tunnels.json` the ports; both stay as long
+as the tunnel is wanted, so that peers find the node again after a restart.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from slicer.model.errors import ExhaustedError
 from slicer.plan.dataplane_commands import key_name
 from slicer.plan.dataplane_topology import LocalTunnel
 
-Tunnel = tuple[int, int, int]
-"""(tunnel set, index, generation)."""
+Tunnel = tuple[int, int, int, int]
+"""(tunnel set, index, generation, lane)."""
 
 _LAST_PORT = 65535
 
@@ -47,6 +47,7 @@ class Keys:
                 tunnel_set=tunnel[0],
                 index=tunnel[1],
                 generation=tunnel[2],
+                lane=tunnel[3],
                 port=ports[tunnel],
                 public_key=self._public(tunnel),
             )
@@ -101,11 +102,21 @@ class Keys:
             text = self._ports_file.read_text()
         except FileNotFoundError:
             return {}
-        return {(number, index, (*generation, 0)[0]): port for number, index, port, *generation in json.loads(text)}
+        return {_tunnel(number, index, *rest): port for number, index, port, *rest in json.loads(text)}
 
     def _write_ports(self, ports: dict[Tunnel, int]) -> None:
-        rows = [[number, index, port, generation] for (number, index, generation), port in sorted(ports.items())]
-        _write(self._ports_file, json.dumps(rows))
+        _write(self._ports_file, json.dumps([_row(tunnel, port) for tunnel, port in sorted(ports.items())]))
+
+
+def _tunnel(number: int, index: int, generation: int = 0, lane: int = 0) -> Tunnel:
+    return (number, index, generation, lane)
+
+
+def _row(tunnel: Tunnel, port: int) -> tuple[int, ...]:
+    """As it was before there were lanes, where there is one only."""
+    number, index, generation, lane = tunnel
+    row = (number, index, port, generation)
+    return (*row, lane) if lane else row
 
 
 def _write(path: Path, text: str) -> None:

@@ -236,10 +236,13 @@ def _group(ns: str, found: dict[int, bytes]) -> NexthopGroup:
     lone = LONE_WEIGHT in weights.values()
     spare = next((member for member, weight in weights.items() if lone and weight == 1), 0)
     resilient = attributes(found[12]) if 12 in found else {}
+    members = tuple(sorted(weights.keys() - {spare}))
+    even = len({weights[member] for member in members}) == 1
     return NexthopGroup(
         ns=ns,
         id=u32(found[1]),
-        members=tuple(sorted(weights.keys() - {spare})),
+        members=members,
+        weights=() if even else tuple(weights[member] for member in members),
         spare=spare,
         buckets=u16(resilient[1]) if 1 in resilient else 0,
         idle_s=u32(resilient[2]) // _HZ if 2 in resilient else 0,

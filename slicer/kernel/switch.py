@@ -12,7 +12,7 @@ from itertools import groupby
 
 from slicer.kernel import commands, netns
 from slicer.kernel.netlink import NETLINK_ROUTE, Netlink, attribute
-from slicer.plan.dataplane_commands import LONE_WEIGHT, put
+from slicer.plan.dataplane_commands import put, shares
 from slicer.plan.dataplane_values import ROUTE_PROTOCOL, NexthopGroup, NodePlan, Route
 
 _NEWNEXTHOP = 104
@@ -58,9 +58,7 @@ def _in_namespace(ns: str, groups: Iterable[NexthopGroup]) -> list[str]:
 
 def group_body(group: NexthopGroup) -> bytes:
     """The RTM_NEWNEXTHOP for a resilient group (linux/nexthop.h); the timer travels in hundredths of a second."""
-    weight = LONE_WEIGHT if group.spare else 1
-    entries = [(member, weight) for member in group.members] + ([(group.spare, 1)] if group.spare else [])
-    members = b"".join(struct.pack("=IBBH", member, share - 1, 0, 0) for member, share in entries)
+    members = b"".join(struct.pack("=IBBH", member, share - 1, 0, 0) for member, share in shares(group))
     resilient = attribute(1, _u16(group.buckets)) + attribute(2, _u32(group.idle_s * _HZ)) + attribute(3, _u32(0))
     return (
         struct.pack("=BBBBI", 0, 0, ROUTE_PROTOCOL, 0, 0)

@@ -116,6 +116,8 @@ class TunnelHealth:
     index: int
     generation: int = 0
     """Of the device's keys; while they rotate, a peer is seen once through each generation."""
+    lane: int = 0
+    """Which of the parallel tunnels to this peer."""
     remote_cluster: str
     remote_node: str
     endpoint: str = ""

@@ -20,6 +20,8 @@ TUNNEL_SET_MAX = 255
 """Two hex digits in the name of the namespace."""
 GENERATION_MAX = 999_999
 """What fits into the name of a device, which Linux limits to 15 bytes."""
+LANES_MAX = 8
+"""Tunnels between two gateways: each is a port, a key and ten probes a second at both ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +86,14 @@ class TunnelEndpoint:
     port: int
     generation: int = 0
     """Which rotation of the tunnel set's keys this device belongs to; it talks to devices of the same one only."""
+    lane: int = 0
+    """Which of the parallel tunnels to the same gateways; it talks to devices of the same one only."""
 
     def __post_init__(self) -> None:
         check_public_key(self.public_key)
         check_range("tunnel port", self.port, 1, 65535)
         check_range("generation", self.generation, 0, GENERATION_MAX)
+        check_range("lane", self.lane, 0, LANES_MAX - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +102,15 @@ class TunnelUse:
 
     tunnel_set: int
     generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneUse:
+    """A gateway sends to another cluster through this one of its parallel tunnels; of the first nobody needs to say."""
+
+    tunnel_set: int
+    remote_cluster: str
+    lane: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +135,8 @@ class Node:
     tunnels: tuple[TunnelEndpoint, ...] = ()
     uses: tuple[TunnelUse, ...] = ()
     """What the node, as a gateway, sends through now: devices of other generations get nothing from it."""
+    lanes: tuple[LaneUse, ...] = ()
+    """The same of parallel tunnels: those beyond the first that are not here get nothing from it."""
     left: tuple[str, ...] = ()
     """Departures (`Gateway.departure`) of gateways through which this node sends nothing any more."""
     version: str = ""
@@ -183,6 +199,8 @@ class Gateway:
     """When it came into this state, Unix time in milliseconds; 0 if it was never anything but active."""
     uses: tuple[int, ...] = ()
     """Generations of its devices through which it sends now, as the node said."""
+    lanes: tuple[LaneUse, ...] = ()
+    """Of this tunnel set: the parallel tunnels beyond the first through which it sends now, as the node said."""
     left: tuple[str, ...] = ()
     """Departures that the node has done, as it said."""
 

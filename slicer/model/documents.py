@@ -181,8 +181,9 @@ def _parts(value: Document) -> tuple[object, ...]:
 
 
 def _device(tunnel: TunnelHealth) -> str:
-    """While keys rotate, a peer is seen through two devices."""
-    return f"{tunnel.index}.{tunnel.generation}" if tunnel.generation else str(tunnel.index)
+    """While keys rotate, and with parallel tunnels, a peer is seen through several devices."""
+    device = f"{tunnel.index}.{tunnel.generation}" if tunnel.generation else str(tunnel.index)
+    return f"{device}+{tunnel.lane}" if tunnel.lane else device
 
 
 _KIND_OF: Mapping[type, str] = {type_: kind for kind, type_ in KINDS.items()}

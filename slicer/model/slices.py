@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from slicer.model.clusters import LANES_MAX
 from slicer.model.errors import InvalidError
 from slicer.model.names import (
     Address,
@@ -121,6 +122,8 @@ class Slice:
     qos: QosProfile | None = None
     objectives: Objectives | None = None
     tunnels: TunnelMode = TunnelMode.SHARED
+    tunnels_per_pair: int = 1
+    """Parallel tunnels between each two gateways; of slices that share tunnels the one that asks for most is heard."""
     encryption: Encryption = Encryption.BETWEEN_CLUSTERS
     """Never changes: the MTU of its pods depends on it."""
     dns: DnsOptions = field(default_factory=DnsOptions)
@@ -140,6 +143,7 @@ class Slice:
         for namespace in self.namespaces:
             check_label("namespace", namespace)
         check_range("gateways", self.gateways, 0, 64)
+        check_range("tunnels_per_pair", self.tunnels_per_pair, 1, LANES_MAX)
         check_range("length of contact", len(self.contact), 0, CONTACT_MAX)
         check_prefixes(self.prefixes)
         if self.topology is not None and self.clusters:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from slicer.model.documents import Documents
 from slicer.plan.dataplane_slice import Hop, gateway_hops, spread
-from slicer.plan.dataplane_topology import Health, LocalState, Topology, topology_of, tunnel_mtu, tunnel_ns
+from slicer.plan.dataplane_topology import Health, LocalState, Topology, TunnelName, topology_of, tunnel_mtu, tunnel_ns
 from slicer.plan.dataplane_tunnel import remote_blocks, tunnel_sets
 from slicer.plan.dataplane_values import NodePlan
 
@@ -49,15 +49,13 @@ def _gateways(topology: Topology, there: NodePlan) -> Iterator[tuple[tuple[int, 
                     yield (here.tunnel_set, remote.cluster, node), used
 
 
-def _tunnels(
-    topology: Topology, local: LocalState, there: NodePlan
-) -> Iterator[tuple[tuple[int, str, int, int], bool]]:
+def _tunnels(topology: Topology, local: LocalState, there: NodePlan) -> Iterator[tuple[TunnelName, bool]]:
     for of_set in tunnel_sets(topology, local):
         for cluster, ends in of_set.ends.items():
             mine = {end.hop: end for end in ends}
             for version in (4, 6):
                 for hop, used in _in_group(tunnel_ns(of_set.number), cluster, version, list(mine), there):
-                    yield (of_set.number, cluster, mine[hop].index, mine[hop].generation), used
+                    yield (of_set.number, cluster, mine[hop].index, mine[hop].generation, mine[hop].lane), used
 
 
 def _in_group(ns: str, cluster: str, version: int, hops: Sequence[Hop], there: NodePlan) -> Iterator[tuple[Hop, bool]]:

@@ -27,6 +27,7 @@ from slicer.plan.dataplane_topology import (
 )
 from slicer.plan.dataplane_tunnel import plan_tunnels, tunnel_sets
 from slicer.plan.dataplane_values import Item, NodePlan, plan_of
+from slicer.plan.lanes import lanes_asked, lanes_said
 from slicer.plan.mesh import MESH_TUNNEL, is_meshed
 from slicer.plan.rotation import generations
 
@@ -43,30 +44,41 @@ __all__ = [
 ]
 
 
-def wanted_tunnels(view: Documents, cluster: str, node: str) -> frozenset[tuple[int, int, int]]:
-    """(tunnel set, index, generation) of each WireGuard device that this node needs.
+def wanted_tunnels(view: Documents, cluster: str, node: str) -> frozenset[tuple[int, int, int, int]]:
+    """(tunnel set, index, generation, lane) of each WireGuard device that this node needs.
 
-    One for each slot that remote clusters use, of the generation in force; and those that it has of other generations
-    through which it or a remote gateway still sends. And the one of the mesh, for slices that are encrypted everywhere.
+    One for each slot that remote clusters use and each lane that is asked for, of the generation in force; and those
+    that it has of other generations and lanes through which it or a remote gateway still sends. And the one of the
+    mesh, for slices that are encrypted everywhere.
     """
     gateways = of_kind(view, Gateway)
     mine = {g.tunnel_set: g for g in gateways if (g.cluster, g.node) == (cluster, node)}
-    specs = [(state.tunnel_set, state.spec) for state in of_kind(view, SliceState) if state.spec.has_cluster(cluster)]
-    linked = {(number, g.cluster) for number, spec in specs for g in gateways if spec.is_linked(cluster, g.cluster)}
-    far = [g for g in gateways if g.cluster != cluster and g.tunnel_set in mine]
-    remote = [g for g in far if (g.tunnel_set, g.cluster) in linked]
+    states = [state for state in of_kind(view, SliceState) if state.spec.has_cluster(cluster)]
+    asked = lanes_asked(states, cluster, gateways)
+    remote = [g for g in gateways if g.tunnel_set in mine and (g.tunnel_set, g.cluster) in asked]
     in_force = generations(view)
-    wanted = {(g.tunnel_set, g.slot, in_force.get(g.tunnel_set, 0)) for g in remote}
+    wanted = {
+        (g.tunnel_set, g.slot, in_force.get(g.tunnel_set, 0), lane)
+        for g in remote
+        for lane in range(asked[g.tunnel_set, g.cluster])
+    }
     for number, own in mine.items():
-        used = {use for g in (*remote, own) if g.tunnel_set == number for use in _uses(g)}
-        slots = {g.slot for g in remote if g.tunnel_set == number}
-        wanted |= {(number, e.index, e.generation) for e in own.tunnels if e.generation in used and e.index in slots}
-    return frozenset(wanted | ({MESH_TUNNEL} if any(is_meshed(spec) for _, spec in specs) else set()))
+        far = [g for g in remote if g.tunnel_set == number]
+        used = {use for g in (*far, own) for use in _uses(g)}
+        lanes = {(g.slot, lane) for g in far for lane in _lanes(own, g, asked[number, g.cluster])}
+        held = [end for end in own.tunnels if end.generation in used and (end.index, end.lane) in lanes]
+        wanted |= {(number, end.index, end.generation, end.lane) for end in held}
+    return frozenset(wanted | ({MESH_TUNNEL} if any(is_meshed(state.spec) for state in states) else set()))
 
 
 def _uses(gateway: Gateway) -> Iterable[int]:
     """Of a gateway that has not said what it sends through, all that it has is taken for used."""
     return gateway.uses or {end.generation for end in gateway.tunnels}
+
+
+def _lanes(own: Gateway, far: Gateway, asked: int) -> frozenset[int]:
+    """Between two gateways: those that are asked for, and those through which one of them may still send."""
+    return frozenset(range(asked)) | lanes_said(own, far.cluster) | lanes_said(far, own.cluster)
 
 
 def plan_node(view: Documents, local: LocalState) -> NodePlan:

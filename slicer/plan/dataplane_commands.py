@@ -27,6 +27,7 @@ from slicer.plan.dataplane_values import (
     WgDevice,
     WgPeer,
 )
+from slicer.plan.lanes import lane_letter
 
 QUANTUM_BYTES = 60_000
 """What a class may send in its turn when several of one priority borrow: equal turns, so that what nobody was promised
@@ -167,10 +168,11 @@ def _(item: Link) -> Line | None:
     return (item.ns, "ip", f"link delete dev {item.name}")
 
 
-def key_name(tunnel: tuple[int, int, int]) -> str:
-    """Name of the file that holds the private key of (tunnel set, index, generation)."""
-    number, index, generation = tunnel
-    return f"{number}-{index}-{generation}.key" if generation else f"{number}-{index}.key"
+def key_name(tunnel: tuple[int, int, int, int]) -> str:
+    """Name of the file that holds the private key of (tunnel set, index, generation, lane)."""
+    number, index, generation, lane = tunnel
+    name = f"{number}-{index}{lane_letter(lane)}"
+    return f"{name}-{generation}.key" if generation else f"{name}.key"
 
 
 @_put.register
@@ -254,14 +256,20 @@ def _(item: Nexthop) -> Line:
     return (item.ns, "ip", f"nexthop delete id {item.id}")
 
 
+def shares(group: NexthopGroup) -> list[tuple[int, int]]:
+    """All entries of a group with their weights."""
+    if group.spare:
+        return [*((member, LONE_WEIGHT) for member in group.members), (group.spare, 1)]
+    return list(zip(group.members, group.weights or (1,) * len(group.members), strict=True))
+
+
 @_put.register
 def _(item: NexthopGroup, observed: Item | None) -> list[Line]:
     gone = []
     if isinstance(observed, NexthopGroup) and observed.buckets != item.buckets:
         gone = [(item.ns, "ip", f"nexthop delete id {item.id}")]
-    members = "/".join(str(member) for member in item.members)
-    if item.spare:
-        members = f"{members},{LONE_WEIGHT}/{item.spare},1"
+    even = not item.spare and not item.weights
+    members = "/".join(str(member) if even else f"{member},{weight}" for member, weight in shares(item))
     kind = f"type resilient buckets {item.buckets} idle_timer {item.idle_s}"
     return [*gone, (item.ns, "ip", f"nexthop replace id {item.id} group {members} {kind} proto {ROUTE_PROTOCOL}")]
 

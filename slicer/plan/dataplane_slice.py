@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -172,7 +172,7 @@ def sends_by_others(here: SliceHere, cluster: str, local: LocalState) -> bool:
     others = [n.node for n in _gateways(here) if (number, cluster, n.node) not in health.avoided_gateways]
     if local.node in here.left and set(others) - here.draining:
         return True
-    proved = any((number, cluster) == (of_set, far) for of_set, far, _, _ in health.judged_tunnels)
+    proved = any((number, cluster) == (of_set, far) for of_set, far, *_ in health.judged_tunnels)
     if not proved and any((number, cluster, node) in health.judged_gateways for node in others):
         return True
     if not proved and local.node in here.keyless and set(others) - here.keyless:
@@ -250,8 +250,16 @@ class Spread:
         yield self.group
 
 
-def spread(ns: str, cluster: str, version: int, members: Sequence[Hop], used: Sequence[Hop]) -> Spread:
-    """The ways to `cluster` by those of `members` that are used, at least one.
+def spread(
+    ns: str,
+    cluster: str,
+    version: int,
+    members: Sequence[Hop],
+    used: Sequence[Hop],
+    *,
+    weights: Mapping[Hop, int] | None = None,
+) -> Spread:
+    """The ways to `cluster` by those of `members` that are used, at least one; `weights` of these, if they differ.
 
     The objects of every member are always there, and a spare of each: taking a member out is one change of one group.
     """
@@ -259,12 +267,13 @@ def spread(ns: str, cluster: str, version: int, members: Sequence[Hop], used: Se
         [Nexthop(ns=ns, id=_id(f"{who}/{version}/{copy}"), version=version, dev=dev, via=via) for copy in (0, 1)]
         for who, dev, via in members
     ]
-    taken = [who for who, _, _ in used]
+    shares = {_id(f"{hop[0]}/{version}/0"): (weights or {}).get(hop, 1) for hop in used}
     group = NexthopGroup(
         ns=ns,
         id=_id(f"group/{cluster}/{version}"),
-        members=tuple(sorted(_id(f"{who}/{version}/0") for who in taken)),
-        spare=_id(f"{taken[0]}/{version}/1") if len(taken) == 1 else 0,
+        members=tuple(sorted(shares)),
+        weights=tuple(shares[member] for member in sorted(shares)) if weights else (),
+        spare=_id(f"{used[0][0]}/{version}/1") if len(used) == 1 else 0,
         buckets=BUCKETS,
         idle_s=IDLE_S,
     )

@@ -16,6 +16,7 @@ from slicer.model.clusters import ClusterBlocks, Gateway, GatewayState, Node, No
 from slicer.model.documents import Documents, of_kind
 from slicer.model.names import Address, Prefix
 from slicer.model.slices import Encryption, QosProfile, Slice, SliceState
+from slicer.plan.lanes import lane_letter, lanes_asked
 from slicer.plan.mesh import MeshPeer, is_meshed, mesh_address, mesh_peer, mesh_problem
 from slicer.plan.rotation import generations
 
@@ -52,18 +53,19 @@ class LocalTunnel:
     tunnel_set: int
     index: int
     generation: int = 0
+    lane: int = 0
     port: int
     public_key: str
 
     @property
-    def key(self) -> tuple[int, int, int]:
+    def key(self) -> tuple[int, int, int, int]:
         """What its private key is kept under."""
-        return (self.tunnel_set, self.index, self.generation)
+        return (self.tunnel_set, self.index, self.generation, self.lane)
 
     @property
     def device(self) -> str:
         """Its name."""
-        return tunnel_device(self.tunnel_set, self.index, self.generation)
+        return tunnel_device(*self.key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +78,20 @@ class HostRoute:
     """Node of this cluster that has the pod."""
 
 
+TunnelName = tuple[int, str, int, int, int]
+"""(tunnel set, remote cluster, index, generation, lane) of one of a gateway's own tunnels."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """What the node's probes found out (`slicer.plan.probing`). Empty: everything may be used, as far as known."""
 
     avoided_gateways: frozenset[tuple[int, str, str]] = frozenset()
     """(tunnel set, remote cluster, node of this cluster): not to be used as gateway towards that cluster."""
-    avoided_tunnels: frozenset[tuple[int, str, int, int]] = frozenset()
-    """(tunnel set, remote cluster, index, generation) of this node's own tunnels."""
+    avoided_tunnels: frozenset[TunnelName] = frozenset()
+    """Of this node's own tunnels."""
     judged_gateways: frozenset[tuple[int, str, str]] = frozenset()
-    judged_tunnels: frozenset[tuple[int, str, int, int]] = frozenset()
+    judged_tunnels: frozenset[TunnelName] = frozenset()
     """What the probes know at all. What came after that is not used as long as there is something that they know."""
     cut_off: frozenset[tuple[int, str]] = frozenset()
     """(tunnel set, remote cluster) that none of this gateway's own tunnels reaches, and another gateway does."""
@@ -204,6 +210,10 @@ class Topology:
     remote_gateways: tuple[Gateway, ...]
     mesh: tuple[MeshPeer, ...] = ()
     """The other nodes of this cluster that can be reached through the mesh."""
+    lanes: Mapping[tuple[int, str], int] = field(default_factory=dict)
+    """Parallel tunnels that are asked for, by tunnel set and remote cluster."""
+    own_gateways: Mapping[int, Gateway] = field(default_factory=dict)
+    """What this node is as a gateway, by tunnel set, as it has said."""
 
 
 def slice_ns(vni: int) -> str:
@@ -216,14 +226,15 @@ def tunnel_ns(tunnel_set: int) -> str:
     return f"t-{tunnel_set:02x}"
 
 
-def tunnel_device(tunnel_set: int, index: int, generation: int = 0) -> str:
-    """Name of a WireGuard device, unique on the node. A name comes back only where a rotation is taken back."""
-    return f"w{tunnel_set}.{index}.{generation}" if generation else f"w{tunnel_set}.{index}"
+def tunnel_device(tunnel_set: int, index: int, generation: int = 0, lane: int = 0) -> str:
+    """Name of a WireGuard device, unique on the node. It comes back only where a rotation or a lane is taken back."""
+    name = f"w{tunnel_set}.{index}{lane_letter(lane)}"
+    return f"{name}.{generation}" if generation else name
 
 
 def is_tunnel_device(name: str) -> bool:
     """Whether `tunnel_device` gives such a name."""
-    return re.fullmatch(r"w[0-9]+\.[0-9]+(\.[0-9]+)?", name) is not None
+    return re.fullmatch(r"w[0-9]+\.[0-9]+[a-z]?(\.[0-9]+)?", name) is not None
 
 
 def topology_of(view: Documents, local: LocalState) -> Topology:
@@ -238,6 +249,8 @@ def topology_of(view: Documents, local: LocalState) -> Topology:
         slices=here,
         remote_gateways=documents.remote_gateways,
         mesh=tuple(peer for peer in peers if peer is not None),
+        lanes=lanes_asked(states, local.cluster, documents.remote_gateways),
+        own_gateways={g.tunnel_set: g for found in documents.gateways.values() for g in found if g.node == local.node},
     )
 
 

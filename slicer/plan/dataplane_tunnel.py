@@ -14,6 +14,7 @@ from slicer.plan.dataplane_slice import (
     MAIN_RULES,
     NEXT_HOP,
     Hop,
+    Spread,
     namespace_settings,
     spread,
     table,
@@ -39,12 +40,13 @@ from slicer.plan.dataplane_values import (
     WgDevice,
     WgPeer,
 )
+from slicer.plan.lanes import lanes_said, weights_of
 from slicer.plan.probing import PROBE_PORT, PROBE_PREFIX
 
 _GENERATION_BITS = 4
 """Two generations are there at a time; more tell them from late packets of others."""
 PROBE_RULE = 1
-"""Priority of the one rule that delivers packets here; not 0, which is the rule that the kernel makes."""
+"""Priority of the rule that delivers packets here, of the first lane; others follow. 0 is the rule of the kernel's."""
 KEEPALIVE_S = 25
 """Below the 30 s after which common firewalls forget a UDP flow; also what starts the handshake at once."""
 
@@ -54,9 +56,11 @@ def plan_tunnels(of_set: TunnelSet, local: LocalState) -> Iterator[Item]:
     ns, first = tunnel_ns(of_set.number), of_set.slices[0]
     yield Namespace(ns=ns)
     yield from namespace_settings(ns, f"{local.cluster}/{local.node}/{ns}")
-    yield from _rules(ns, own_probe_prefix(first, local))
-    for generation in sorted({tunnel.generation for tunnel in of_set.tunnels} | {first.generation}):
-        yield LinkAddress(ns=ns, dev="lo", address=own_probe_address(first, local, generation))
+    lanes = sorted({tunnel.lane for tunnel in of_set.tunnels} | {0})
+    own = [own_probe_prefix(first, local, lane) for lane in lanes]
+    yield from _rules(ns, dict(zip(lanes, own, strict=True)))
+    for generation, lane in sorted({(t.generation, t.lane) for t in of_set.tunnels} | {(first.generation, 0)}):
+        yield LinkAddress(ns=ns, dev="lo", address=own_probe_address(first, local, generation, lane))
     yield Link(ns=ns, name="lo", kind="loopback", mtu=LOOPBACK_MTU)
     for tunnel in of_set.tunnels:
         yield from wireguard_device(ns, tunnel, local)
@@ -66,39 +70,41 @@ def plan_tunnels(of_set: TunnelSet, local: LocalState) -> Iterator[Item]:
         yield from _remote_routes(ns, cluster, ends, of_set.slices, local)
         for end in ends:
             yield end.peer
-            far = probe_address(cluster, of_set.number, end.index, end.generation)
+            far = probe_address(cluster, of_set.number, end.index, end.generation, end.lane)
             yield Route(ns=ns, dst=ipaddress.ip_network(far), dev=end.peer.dev)
-    yield table(ns, _filter_text(of_set.slices, own_probe_prefix(first, local)))
+    yield table(ns, _filter_text(of_set.slices, own))
 
 
-def probe_address(cluster: str, tunnel_set: int, slot: int, generation: int = 0) -> Address:
+def probe_address(cluster: str, tunnel_set: int, slot: int, generation: int = 0, lane: int = 0) -> Address:
     """The address of a gateway inside its tunnels: both ends work it out, nobody allocates it.
 
-    PROBE_PREFIX, 16 bits of tunnel set, 48 bits of the cluster's name, 12 bits of slot, 4 bits of generation. Different
-    for all peers of a device, which are of different clusters, and for the devices of a peer while its keys rotate.
+    PROBE_PREFIX, 4 bits of lane, 12 bits of tunnel set, 48 bits of the cluster's name, 12 bits of slot, 4 bits of
+    generation. Different for all peers of a device, which are of different clusters, and for all devices of a peer.
     """
     name = int.from_bytes(hashlib.sha256(cluster.encode()).digest()[:6], "big")
-    return PROBE_PREFIX[tunnel_set << 64 | name << 16 | slot << _GENERATION_BITS | generation % (1 << _GENERATION_BITS)]
+    low = slot << _GENERATION_BITS | generation % (1 << _GENERATION_BITS)
+    return PROBE_PREFIX[lane << 76 | tunnel_set << 64 | name << 16 | low]
 
 
-def own_probe_address(here: SliceHere, local: LocalState, generation: int) -> Address:
+def own_probe_address(here: SliceHere, local: LocalState, generation: int, lane: int) -> Address:
     """This gateway's own one."""
-    return probe_address(local.cluster, here.tunnel_set, here.slot or 0, generation)
+    return probe_address(local.cluster, here.tunnel_set, here.slot or 0, generation, lane)
 
 
-def own_probe_prefix(here: SliceHere, local: LocalState) -> Prefix:
-    """Its own ones of all generations."""
-    return ipaddress.ip_network((own_probe_address(here, local, 0), 128 - _GENERATION_BITS))
+def own_probe_prefix(here: SliceHere, local: LocalState, lane: int) -> Prefix:
+    """Its own ones of all generations of a lane."""
+    return ipaddress.ip_network((own_probe_address(here, local, 0, lane), 128 - _GENERATION_BITS))
 
 
-def _rules(ns: str, own: Prefix) -> Iterator[Rule]:
+def _rules(ns: str, own: Mapping[int, Prefix]) -> Iterator[Rule]:
     """Of all packets only probes are ever delivered *here*: router addresses live behind the trunks.
 
     The addresses on the trunks are only the source of ICMP errors.
     """
     for version, rules in MAIN_RULES.items():
         yield from (Rule(ns=ns, version=version, priority=p, table=t) for p, t in rules if p != 0)
-    yield Rule(ns=ns, version=6, priority=PROBE_RULE, table=255, dst=own)
+    for lane, prefix in own.items():
+        yield Rule(ns=ns, version=6, priority=PROBE_RULE + lane, table=255, dst=prefix)
 
 
 def wireguard_device(ns: str, tunnel: LocalTunnel, local: LocalState) -> Iterator[Item]:
@@ -130,6 +136,11 @@ class TunnelEnd:
     index: int
     """Of the device, and so the slot of the far gateway."""
     generation: int
+    lane: int
+    surplus: bool
+    """No slice asks for so many lanes any more: it is left as soon as others work."""
+    closed: bool
+    """And this gateway has said that it has left it: the other may take it away."""
     state: GatewayState
     """Of the far gateway."""
     peer: WgPeer
@@ -141,6 +152,11 @@ class TunnelEnd:
         """As a member of a group."""
         return (self.peer.dev, self.peer.dev, None)
 
+    @property
+    def way(self) -> tuple[int, int]:
+        """What all its generations have in common."""
+        return (self.index, self.lane)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunnelSet:
@@ -150,7 +166,7 @@ class TunnelSet:
     slices: tuple[SliceHere, ...]
     """That it carries, one at least."""
     tunnels: tuple[LocalTunnel, ...]
-    """This node's, by index and generation."""
+    """This node's, by index, generation and lane."""
     ends: Mapping[str, tuple[TunnelEnd, ...]]
     """Of those tunnels, by remote cluster; none is empty."""
 
@@ -160,7 +176,7 @@ def tunnel_sets(topology: Topology, local: LocalState) -> Iterator[TunnelSet]:
     ours = [here for here in topology.slices if here.slot is not None]
     for number in sorted({here.tunnel_set for here in ours}):
         slices = tuple(here for here in ours if here.tunnel_set == number)
-        tunnels = sorted((t for t in local.tunnels if t.tunnel_set == number), key=lambda t: (t.index, t.generation))
+        tunnels = sorted((t for t in local.tunnels if t.tunnel_set == number), key=lambda tunnel: tunnel.key)
         ends = [end for tunnel in tunnels for end in _tunnel_ends(tunnel, slices, topology, local)]
         by_cluster = {c: tuple(end for end in ends if end.cluster == c) for c in sorted({end.cluster for end in ends})}
         yield TunnelSet(number=number, slices=slices, tunnels=tuple(tunnels), ends=by_cluster)
@@ -171,20 +187,25 @@ def _tunnel_ends(
 ) -> Iterator[TunnelEnd]:
     """Device j talks to the gateway in slot j of each remote cluster, whose device for us is the one of *our* slot.
 
-    Both ends are of one generation: a device whose other end has no key of it yet has no peer there.
+    Both ends are of one generation and lane: a device whose other end has no key of it yet has no peer there.
     """
-    slot = slices[0].slot
+    wanted = (slices[0].slot, tunnel.generation, tunnel.lane)
+    own = topology.own_gateways[tunnel.tunnel_set]
     for gateway in topology.remote_gateways:
         blocks = remote_blocks(slices, gateway.cluster)
         if (gateway.tunnel_set, gateway.slot) != (tunnel.tunnel_set, tunnel.index) or not blocks:
             continue
-        far = next((end for end in gateway.tunnels if (end.index, end.generation) == (slot, tunnel.generation)), None)
+        far = next((e for e in gateway.tunnels if (e.index, e.generation, e.lane) == wanted), None)
         address = _reachable(gateway, local)
+        surplus = tunnel.lane >= topology.lanes.get((tunnel.tunnel_set, gateway.cluster), 1)
         if far is not None and address is not None:
             yield TunnelEnd(
                 cluster=gateway.cluster,
                 index=tunnel.index,
                 generation=tunnel.generation,
+                lane=tunnel.lane,
+                surplus=surplus,
+                closed=surplus and tunnel.lane not in lanes_said(own, gateway.cluster),
                 state=gateway.state,
                 peer=_peer(gateway, far, tunnel, address, blocks),
                 blocks=_own_blocks(slices, gateway),
@@ -194,7 +215,7 @@ def _tunnel_ends(
 def _peer(
     gateway: Gateway, far: TunnelEndpoint, tunnel: LocalTunnel, address: Address, blocks: tuple[Prefix, ...]
 ) -> WgPeer:
-    probe = probe_address(gateway.cluster, gateway.tunnel_set, gateway.slot, tunnel.generation)
+    probe = probe_address(gateway.cluster, gateway.tunnel_set, gateway.slot, tunnel.generation, tunnel.lane)
     return WgPeer(
         ns=tunnel_ns(tunnel.tunnel_set),
         dev=tunnel.device,
@@ -233,46 +254,75 @@ def _remote_routes(
 ) -> Iterator[Item]:
     blocks = remote_blocks(slices, cluster)
     members = [end.hop for end in ends]
-    used = [end.hop for end in used_ends(cluster, ends, slices[0], local)]
+    used = used_ends(cluster, ends, slices[0], local)
+    weights = {end.hop: weight for end, weight in weights_of(used).items()}
     mtu = local.health.path_mtu(slices[0].tunnel_set, cluster, tunnel_mtu(local.underlay_mtu))
     for version in (4, 6):
         wanted = [block for block in blocks if block.version == version]
         if wanted:
-            found = spread(ns, cluster, version, members, used)
+            found = spread(ns, cluster, version, members, [end.hop for end in used], weights=weights)
+            ways = dict.fromkeys((block for end in ends for block in end.blocks), found.group.id)
             yield from found.items()
-            single = {hop: one.id for hop, (one, _) in zip(members, found.hops, strict=True) if hop in used}
-            ways = _straight(ends, single, found.group.id, version) | dict.fromkeys(wanted, found.group.id)
+            for straight in _straight(ns, ends, used, version):
+                yield from straight.items()
+                ways |= dict.fromkeys(straight.blocks, straight.id)
+            ways = {block: way for block, way in ways.items() if block.version == version}
+            ways |= dict.fromkeys(wanted, found.group.id)
             yield from (Route(ns=ns, dst=block, nexthop=ways[block], mtu=mtu) for block in sorted(ways, key=_by_family))
 
 
-def _straight(ends: Sequence[TunnelEnd], single: Mapping[Hop, int], group: int, version: int) -> dict[Prefix, int]:
-    """By block the nexthop to the pods of the far gateways' own nodes: their tunnel, or all while it is not used."""
-    blocks = {block: group for end in ends for block in end.blocks if block.version == version}
-    used = {block: single[end.hop] for end in ends if end.hop in single for block in end.blocks}
-    return {block: used.get(block, group) for block in blocks}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Straight:
+    """The way to the pods of a far gateway's own node: the tunnels to it."""
+
+    blocks: tuple[Prefix, ...]
+    spread: Spread
+    single: bool
+    """There is one lane only: then its object is the way, and no group."""
+
+    @property
+    def id(self) -> int:
+        """Of the nexthop."""
+        return self.spread.group.members[0] if self.single else self.spread.group.id
+
+    def items(self) -> Iterator[Item]:
+        """What is needed beyond the objects of the tunnels."""
+        if not self.single:
+            yield self.spread.group
+
+
+def _straight(ns: str, ends: Sequence[TunnelEnd], used: Sequence[TunnelEnd], version: int) -> Iterator[_Straight]:
+    """To each far gateway, tunnels to which are used: while they are not, its pods are reached by all others."""
+    for index in sorted({end.index for end in used}):
+        mine = [end for end in ends if end.index == index]
+        name = f"{mine[0].cluster}/{index}"
+        found = spread(ns, name, version, [end.hop for end in mine], [end.hop for end in used if end.index == index])
+        yield _Straight(blocks=mine[0].blocks, spread=found, single=len({end.lane for end in mine}) == 1)
 
 
 def used_ends(cluster: str, ends: Sequence[TunnelEnd], here: SliceHere, local: LocalState) -> list[TunnelEnd]:
-    """The tunnels to send through: one generation of each, those that get there, those that are not to be left.
+    """The tunnels to send through: one generation of each lane, those that get there, those that are not to be left.
 
     While keys rotate there are two tunnels to a gateway. The new one is used from the moment in which probes come back
     through it, and the old one again should they cease; of tunnels that nothing is known of, the old one.
     """
     ends = _open(ends, here)
-    keys = {end: (here.tunnel_set, cluster, end.index, end.generation) for end in ends}
+    keys = {end: (here.tunnel_set, cluster, end.index, end.generation, end.lane) for end in ends}
     judged = [end for end in ends if keys[end] in local.health.judged_tunnels]
     good = [end for end in judged or ends if keys[end] not in local.health.avoided_tunnels]
     chosen = [
-        _chosen([end for end in ends if end.index == index], good if judged else [], judged, here.generation)
-        for index in sorted({end.index for end in ends})
+        _chosen([end for end in ends if end.way == way], good if judged else [], judged, here.generation)
+        for way in sorted({end.way for end in ends})
     ]
     usable = [end for end in chosen if end in good]
+    usable = [end for end in usable if not end.surplus] or usable
     return [end for end in usable if end.state is GatewayState.ACTIVE] or usable or chosen
 
 
 def _open(ends: Sequence[TunnelEnd], here: SliceHere) -> Sequence[TunnelEnd]:
     """Without the tunnels that this gateway has said it uses no more, as far as others remain."""
     there = [end for end in ends if end.state is not GatewayState.LEAVING] or ends
+    there = [end for end in there if not end.closed] or there
     now = [end for end in there if end.generation == here.generation]
     return now if here.pledged and now else there
 
@@ -286,7 +336,7 @@ def _chosen(
     return (known or by_wish[-1:])[0]
 
 
-def _filter_text(slices: Sequence[SliceHere], own: Prefix) -> str:
+def _filter_text(slices: Sequence[SliceHere], own: Sequence[Prefix]) -> str:
     """A packet passes only between the trunk of a slice and a tunnel, from and to addresses of that slice's prefix.
 
     Only probes are taken in, and only out of tunnels, where WireGuard vouches for their source.
@@ -315,7 +365,7 @@ def _filter_text(slices: Sequence[SliceHere], own: Prefix) -> str:
             "  }",
             "  chain input {",
             "    type filter hook input priority filter; policy drop;",
-            f'    iifname "w*" ip6 saddr {PROBE_PREFIX} ip6 daddr {own} udp dport {PROBE_PORT} accept',
+            *(f'    iifname "w*" ip6 saddr {PROBE_PREFIX} ip6 daddr {to} udp dport {PROBE_PORT} accept' for to in own),
             "    counter name foreign",
             "  }",
         ]

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Protocol
 
 from slicer.model.names import Address, Prefix
+from slicer.plan.sorting import sort_key
 
 ROUTE_PROTOCOL = 83
 """rtm_protocol of our routes and nexthops ('S'); free in /etc/iproute2/rt_protos."""
@@ -146,7 +146,7 @@ class Nexthop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NexthopGroup:
-    """A resilient group of nexthop objects, sorted by id, all with the same weight.
+    """A resilient group of nexthop objects, sorted by id.
 
     A group of one entry bypasses its buckets (they do not count as used, so that a second member would take busy flows
     away at once). So a lone member has a `spare` beside it: another object that leads the same way, of so little
@@ -156,6 +156,8 @@ class NexthopGroup:
     ns: str
     id: int
     members: tuple[int, ...]
+    weights: tuple[int, ...] = ()
+    """Of each member, 1 to 254; empty where all have the same."""
     spare: int = 0
     buckets: int
     idle_s: int
@@ -279,13 +281,13 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WgDevice:
-    """Identity of a WireGuard device; its private key lies on the node's disk under (set, index, generation)."""
+    """Identity of a WireGuard device; its private key lies on the node's disk under (set, index, generation, lane)."""
 
     ns: str
     name: str
     port: int
     public_key: str
-    tunnel: tuple[int, int, int] = field(default=(0, 0, 0), compare=False)
+    tunnel: tuple[int, int, int, int] = field(default=(0, 0, 0, 0), compare=False)
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -387,14 +389,4 @@ def _plan(lists: dict[str, list[Item]]) -> NodePlan:
 
 def order(item: Item) -> tuple[str, ...]:
     """What values of one kind are sorted by: their key, numbers as numbers, IPv4 before IPv6."""
-    return tuple(map(_sortable, item.key))
-
-
-def _sortable(part: object) -> str:
-    if isinstance(part, str):
-        return part
-    if isinstance(part, int):
-        return f"{part:08x}"
-    if isinstance(part, IPv4Network | IPv6Network):
-        return f"{part.version}{int(part.network_address):032x}/{part.prefixlen:03}"
-    return f"{part.version}{int(part):032x}" if isinstance(part, IPv4Address | IPv6Address) else str(part)
+    return sort_key(item.key)

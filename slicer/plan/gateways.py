@@ -155,9 +155,11 @@ def _shown(gateway: Gateway, node: Node) -> Gateway:
         addresses=node.outside_addresses or node.addresses,
         tunnels=tuple(
             sorted(
-                (t for t in node.tunnels if t.tunnel_set == gateway.tunnel_set), key=lambda t: (t.index, t.generation)
+                (t for t in node.tunnels if t.tunnel_set == gateway.tunnel_set),
+                key=lambda t: (t.index, t.generation, t.lane),
             )
         ),
         uses=tuple(sorted(use.generation for use in node.uses if use.tunnel_set == gateway.tunnel_set)),
+        lanes=tuple(use for use in node.lanes if use.tunnel_set == gateway.tunnel_set),
         left=node.left,
     )

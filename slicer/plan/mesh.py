@@ -21,8 +21,8 @@ from slicer.plan.probing import PROBE_PREFIX
 MESH_NS = "m-nodes"
 MESH_SET = TUNNEL_SET_MAX + 1
 """Stands where tunnels have the number of their set; the hub never gives it out."""
-MESH_TUNNEL = (MESH_SET, 0, 0)
-"""(tunnel set, index, generation) of the one device that a node has in the mesh."""
+MESH_TUNNEL = (MESH_SET, 0, 0, 0)
+"""(tunnel set, index, generation, lane) of the one device that a node has in the mesh."""
 MESH_PREFIX = ipaddress.IPv6Network((int(PROBE_PREFIX.network_address) | MESH_SET << 64, 64))
 """Seen in the mesh's namespaces only. The part of the probes' prefix that belongs to the mesh's number."""
 
@@ -51,7 +51,7 @@ def mesh_address(cluster: str, node: str) -> Address:
 
 def mesh_end(node: Node) -> TunnelEndpoint | None:
     """The node's device in the mesh, as it said; None while it has none, and where no WireGuard could serve it."""
-    ends = (end for end in node.tunnels if (end.tunnel_set, end.index, end.generation) == MESH_TUNNEL)
+    ends = (end for end in node.tunnels if (end.tunnel_set, end.index, end.generation, end.lane) == MESH_TUNNEL)
     return next(ends, None) if node.wireguard else None
 
 

@@ -18,6 +18,7 @@ from slicer.plan.dataplane_topology import (
     LocalState,
     SliceHere,
     Topology,
+    TunnelName,
     topology_of,
     tunnel_device,
     tunnel_mtu,
@@ -60,11 +61,22 @@ class TunnelTarget:
     cluster: str
     index: int
     generation: int = 0
+    lane: int = 0
 
     @property
     def device(self) -> str:
         """Name of the WireGuard device in `spot.ns`."""
-        return tunnel_device(self.spot.tunnel_set, self.index, self.generation)
+        return tunnel_device(self.spot.tunnel_set, *self.way)
+
+    @property
+    def way(self) -> tuple[int, int, int]:
+        """What tells it from the other tunnels of its set to the same cluster: index, generation, lane."""
+        return (self.index, self.generation, self.lane)
+
+    @property
+    def name(self) -> TunnelName:
+        """As the node's health has it."""
+        return (self.spot.tunnel_set, self.cluster, *self.way)
 
 
 Target = GatewayTarget | TunnelTarget
@@ -93,7 +105,7 @@ def plan_probes(view: Documents, local: LocalState) -> ProbePlan:
     topology = topology_of(view, local)
     inside = [spot for here in topology.slices for spot in _inside(here)]
     slots = {(g.tunnel_set, g.node): g.slot for g in of_kind(view, Gateway) if g.cluster == local.cluster}
-    tunnels = sorted(_tunnels(topology, local), key=lambda t: (t.spot.tunnel_set, t.index, t.cluster, t.generation))
+    tunnels = sorted(_tunnels(topology, local), key=_order)
     gateways: dict[tuple[int, str], GatewayTarget] = {}
     for here in topology.slices:
         for target in _gateways(here, slots):
@@ -107,6 +119,10 @@ def plan_probes(view: Documents, local: LocalState) -> ProbePlan:
         slots=tuple(sorted({(here.tunnel_set, here.slot) for here in topology.slices if here.slot is not None})),
         tunnel_mtu=tunnel_mtu(local.underlay_mtu),
     )
+
+
+def _order(target: TunnelTarget) -> tuple[int, int, str, int, int]:
+    return (target.spot.tunnel_set, target.index, target.cluster, target.generation, target.lane)
 
 
 def _place(spot: Spot) -> tuple[str, int]:
@@ -136,13 +152,14 @@ def _gateways(here: SliceHere, slots: Mapping[tuple[int, str], int]) -> Iterator
 def _tunnels(topology: Topology, local: LocalState) -> Iterator[TunnelTarget]:
     for of_set in tunnel_sets(topology, local):
         for end in (end for ends in of_set.ends.values() for end in ends):
-            own = own_probe_address(of_set.slices[0], local, end.generation)
+            own = own_probe_address(of_set.slices[0], local, end.generation, end.lane)
             yield TunnelTarget(
                 spot=Spot(ns=tunnel_ns(of_set.number), tunnel_set=of_set.number, address=own),
-                address=probe_address(end.cluster, of_set.number, end.index, end.generation),
+                address=probe_address(end.cluster, of_set.number, end.index, end.generation, end.lane),
                 cluster=end.cluster,
                 index=end.index,
                 generation=end.generation,
+                lane=end.lane,
             )
 
 
@@ -158,9 +175,9 @@ def judge(
     `sizes`: the largest packet of each tunnel, where that is known.
     """
     gateways: set[tuple[int, str, str]] = set()
-    tunnels: set[tuple[int, str, int, int]] = set()
+    tunnels: set[TunnelName] = set()
     judged: set[tuple[int, str, str]] = set()
-    known: set[tuple[int, str, int, int]] = set()
+    known: set[TunnelName] = set()
     cut_off: set[tuple[int, str]] = set()
     gone: set[tuple[int, str]] = set()
     for pair in plan.remotes:
@@ -170,7 +187,7 @@ def judge(
         avoided = {node for s, c, node in before.avoided_gateways if (s, c) == pair}
         gateways |= {(*pair, node) for node in choose(near, reaching, _up(near), avoided)}
         far = _far(plan, lines, pair)
-        passed = {(index, generation) for s, c, index, generation in before.avoided_tunnels if (s, c) == pair}
+        passed = {(i, generation, lane) for s, c, i, generation, lane in before.avoided_tunnels if (s, c) == pair}
         tunnels |= {(*pair, *device) for device in choose(far, _through(far), _up(far), passed)}
         judged |= {(*pair, node) for node in near}
         known |= {(*pair, *device) for device in far}
@@ -192,7 +209,7 @@ def judge(
 def _path_mtus(
     plan: ProbePlan,
     pair: tuple[int, str],
-    avoided: Collection[tuple[int, str, int, int]],
+    avoided: Collection[TunnelName],
     sizes: Mapping[TunnelTarget, int],
     before: Health,
 ) -> set[tuple[int, str, int]]:
@@ -202,7 +219,7 @@ def _path_mtus(
         for target in plan.targets
         if isinstance(target, TunnelTarget)
         and (target.spot.tunnel_set, target.cluster) == pair
-        and (*pair, target.index, target.generation) not in avoided
+        and target.name not in avoided
     ]
     known = [sizes[target] for target in used if target in sizes]
     if not known:
@@ -264,8 +281,7 @@ def _assumed_up(target: Target, plan: ProbePlan, health: Health) -> bool:
     if isinstance(target, TunnelTarget):
         pair = (number, target.cluster)
         known = {key for key in health.judged_tunnels if key[:2] == pair}
-        key = (*pair, target.index, target.generation)
-        return key not in health.avoided_tunnels and (not known or key in known)
+        return target.name not in health.avoided_tunnels and (not known or target.name in known)
     keys = [(number, cluster, target.node) for of_set, cluster in plan.remotes if of_set == number]
     judged = {key for key in health.judged_gateways if key[0] == number}
     return not judged or any(key in judged and key not in health.avoided_gateways for key in keys)
@@ -293,6 +309,7 @@ def ends_of(plan: ProbePlan, target: TunnelTarget) -> Ends:
         far=digest(target.cluster),
         far_slot=target.index,
         generation=target.generation,
+        lane=target.lane,
     )
 
 
@@ -311,7 +328,7 @@ def concerned(plan: ProbePlan, tunnel_set: int, ends: Ends) -> TunnelTarget | No
     """The own tunnel that somebody else says has ended at the other side; None if it is not ours."""
     if (ends.far, ends.far_slot) != _self(plan, tunnel_set):
         return None
-    return _tunnel(plan, tunnel_set, (ends.near, ends.near_slot), ends.generation)
+    return _tunnel(plan, tunnel_set, (ends.near, ends.near_slot), (ends.generation, ends.lane))
 
 
 def passed_on(plan: ProbePlan, tunnel_set: int, ends: Ends) -> Target | None:
@@ -332,16 +349,18 @@ def _self(plan: ProbePlan, tunnel_set: int) -> tuple[bytes, int | None]:
     return digest(plan.cluster), dict(plan.slots).get(tunnel_set)
 
 
-def _tunnel(plan: ProbePlan, tunnel_set: int, far: tuple[bytes, int], generation: int | None) -> TunnelTarget | None:
-    """The own tunnel to this gateway, of this generation, or of the oldest, which is proved longest."""
+def _tunnel(
+    plan: ProbePlan, tunnel_set: int, far: tuple[bytes, int], which: tuple[int, int] | None
+) -> TunnelTarget | None:
+    """The own tunnel to this gateway, of this generation and lane, or the oldest, which is proved longest."""
     own = [t for t in plan.targets if isinstance(t, TunnelTarget) and t.spot.tunnel_set == tunnel_set]
-    found = [t for t in own if (digest(t.cluster), t.index) == far and generation in {None, t.generation}]
-    return min(found, key=lambda target: target.generation, default=None)
+    found = [t for t in own if (digest(t.cluster), t.index) == far and which in {None, t.way[1:]}]
+    return min(found, key=lambda target: target.way, default=None)
 
 
-def _far(plan: ProbePlan, lines: Mapping[Target, Line], pair: tuple[int, str]) -> dict[tuple[int, int], Line]:
+def _far(plan: ProbePlan, lines: Mapping[Target, Line], pair: tuple[int, str]) -> dict[tuple[int, int, int], Line]:
     return {
-        (target.index, target.generation): lines[target]
+        target.way: lines[target]
         for target in plan.targets
         if isinstance(target, TunnelTarget) and (target.spot.tunnel_set, target.cluster) == pair
     }

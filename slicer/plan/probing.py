@@ -89,6 +89,8 @@ class Ends:
     far_slot: int
     generation: int = 0
     """Of its keys: while they rotate there are two tunnels between two gateways."""
+    lane: int = 0
+    """Of parallel tunnels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,7 @@ _KINDS = frozenset(Kind)
 _INSIDE = 1
 _DIGEST = 4
 _ENDS = struct.Struct("!4sH4sHI")
+_SLOT_BITS = 12
 HEADERS = 48
 """Bytes: IPv6 and UDP, as probes travel inside tunnels."""
 CLUSTERS_MAX = 255
@@ -137,7 +140,7 @@ def encode(message: Message) -> bytes:
     flags = _INSIDE if message.heard_inside else 0
     counts = (len(message.reached), len(message.broken), len(message.lost))
     head = _HEAD.pack(_MAGIC, _VERSION, message.kind, flags, *counts, message.sequence, message.sent_ns)
-    ends = (_ENDS.pack(one.near, one.near_slot, one.far, one.far_slot, one.generation) for one in message.broken)
+    ends = map(_packed, message.broken)
     return b"".join((head, *sorted(message.reached), *sorted(message.lost), *ends))
 
 
@@ -167,9 +170,15 @@ def decode(data: bytes) -> Message | None:
     )
 
 
+def _packed(ends: Ends) -> bytes:
+    """The lane stands in front of the far slot, which has 12 bits: who knows of no lanes takes it for nobody's."""
+    return _ENDS.pack(ends.near, ends.near_slot, ends.far, ends.lane << _SLOT_BITS | ends.far_slot, ends.generation)
+
+
 def _ends(data: bytes, offset: int) -> Ends:
-    near, near_slot, far, far_slot, generation = _ENDS.unpack_from(data, offset)
-    return Ends(near=near, near_slot=near_slot, far=far, far_slot=far_slot, generation=generation)
+    near, near_slot, far, place, generation = _ENDS.unpack_from(data, offset)
+    lane, far_slot = divmod(place, 1 << _SLOT_BITS)
+    return Ends(near=near, near_slot=near_slot, far=far, far_slot=far_slot, generation=generation, lane=lane)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -174,5 +174,5 @@ def _has_others(gateway: Gateway, generation: int) -> bool:
 
 def _has_all(gateway: Gateway, generation: int) -> bool:
     """Whether each of its devices has one of this generation."""
-    indices = {end.index for end in gateway.tunnels}
-    return bool(indices) and indices == {end.index for end in gateway.tunnels if end.generation == generation}
+    ways = {(end.index, end.lane) for end in gateway.tunnels}
+    return bool(ways) and ways == {(e.index, e.lane) for e in gateway.tunnels if e.generation == generation}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from slicer.model.clusters import Gateway, GatewayState, TunnelUse
+from slicer.model.clusters import Gateway, GatewayState, LaneUse, TunnelUse
 from slicer.model.documents import Documents, of_kind
 from slicer.plan.dataplane_slice import gateway_hops, sends_by_others, used_gateways
 from slicer.plan.dataplane_topology import Health, LocalState, SliceHere, Topology, topology_of
@@ -21,6 +21,8 @@ class Standing:
 
     uses: tuple[TunnelUse, ...] = ()
     """The generations of each tunnel set whose gateway it is through which it sends, sorted."""
+    lanes: tuple[LaneUse, ...] = ()
+    """The parallel tunnels beyond the first through which it sends, sorted."""
     left: tuple[str, ...] = ()
     """Departures of the gateways that it has left, sorted."""
 
@@ -31,13 +33,16 @@ def standing_of(view: Documents, local: LocalState, health: Iterable[Health] = (
     sets = list(tunnel_sets(topology, local))
     going = [gateway for gateway in of_kind(view, Gateway) if gateway.state is not GatewayState.ACTIVE]
     uses: set[tuple[int, int]] = set()
+    lanes: set[tuple[int, str, int]] = set()
     left = {gateway.departure for gateway in going}
     for state in (local, *(replace(local, health=other) for other in health)):
         sending = {of_set.number: _sending(of_set, state) for of_set in sets}
         uses |= {(number, end.generation) for number, ends in sending.items() for end in ends}
+        lanes |= {(number, end.cluster, end.lane) for number, ends in sending.items() for end in ends if end.lane}
         left &= {gateway.departure for gateway in going if _has_left(gateway, topology, sending, state)}
     return Standing(
         uses=tuple(TunnelUse(tunnel_set=number, generation=generation) for number, generation in sorted(uses)),
+        lanes=tuple(LaneUse(tunnel_set=n, remote_cluster=cluster, lane=lane) for n, cluster, lane in sorted(lanes)),
         left=tuple(sorted(left)),
     )
 

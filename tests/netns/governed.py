@@ -194,11 +194,16 @@ class Governed(Guarded):
             found[f"{name} sockets"] = int(dict(zip(*(line.split() for line in udp), strict=True))["RcvbufErrors"])
         return {queue: number for queue, number in found.items() if number}
 
-    def _node(self, name: str, tunnels: Any, uses: Any, left: Any) -> Node:
+    def _node(self, name: str, tunnels: Any, uses: Any, lanes: Any, left: Any) -> Node:
         local = self.net.nodes[name].local
         ends = tuple(
             TunnelEndpoint(
-                tunnel_set=t.tunnel_set, index=t.index, generation=t.generation, public_key=t.public_key, port=t.port
+                tunnel_set=t.tunnel_set,
+                index=t.index,
+                generation=t.generation,
+                lane=t.lane,
+                public_key=t.public_key,
+                port=t.port,
             )
             for t in tunnels
         )
@@ -209,5 +214,6 @@ class Governed(Guarded):
             vtep_mac=local.vtep_mac,
             tunnels=ends,
             uses=uses,
+            lanes=lanes,
             left=left,
         )

@@ -99,9 +99,9 @@ class Node:
         self.bell.ring()
 
     def said(self) -> tuple[object, ...]:
-        """What the node reports of itself: its tunnels, the generations that it uses, the gateways that it left."""
+        """What the node reports of itself: its tunnels, which of them it uses, the gateways that it left."""
         keeper = self.reconciler.keeper
-        return self.reconciler.tunnels, keeper.uses, keeper.left
+        return self.reconciler.tunnels, keeper.uses, keeper.lanes, keeper.left
 
     def health(self) -> Health:
         """What the prober says now."""

@@ -213,7 +213,7 @@ class Network:
     @staticmethod
     def _gateway(node: NodeOf, number: int) -> Gateway:
         tunnels = tuple(
-            TunnelEndpoint(tunnel_set=t.tunnel_set, index=t.index, public_key=t.public_key, port=t.port)
+            TunnelEndpoint(tunnel_set=t.tunnel_set, index=t.index, lane=t.lane, public_key=t.public_key, port=t.port)
             for t in node.local.tunnels
             if t.tunnel_set == number
         )
@@ -229,7 +229,7 @@ class Network:
     @staticmethod
     def _node(node: NodeOf) -> Node:
         tunnels = tuple(
-            TunnelEndpoint(tunnel_set=t.tunnel_set, index=t.index, public_key=t.public_key, port=t.port)
+            TunnelEndpoint(tunnel_set=t.tunnel_set, index=t.index, lane=t.lane, public_key=t.public_key, port=t.port)
             for t in node.local.tunnels
         )
         return Node(

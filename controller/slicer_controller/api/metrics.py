@@ -25,7 +25,7 @@ from slicer_controller.access import Peer
 from slicer_controller.context import Context
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_TUNNEL = ("cluster", "node", "remote_cluster", "remote_node", "tunnel_set", "index", "generation")
+_TUNNEL = ("cluster", "node", "remote_cluster", "remote_node", "tunnel_set", "index", "generation", "lane")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from slicer.client.codec import LABEL_SETS, adapter
 from slicer.model.attachments import Attachment, EndpointSet, Ping, PingResult, TunnelHealth
-from slicer.model.clusters import GENERATION_MAX, TUNNEL_SET_MAX, Cluster, Drain, Gateway, Node, Rotation
+from slicer.model.clusters import GENERATION_MAX, LANES_MAX, TUNNEL_SET_MAX, Cluster, Drain, Gateway, Node, Rotation
 from slicer.model.names import LABEL_PATTERN, SUBDOMAIN_PATTERN
 from slicer.model.slices import (
     BITS_MAX,
@@ -43,6 +43,7 @@ _FIELDS: Mapping[str, Mapping[str, Json]] = {
         "clusters": {"items": LABEL},
         "namespaces": {"items": LABEL},
         "gateways": {"minimum": 0, "maximum": 64},
+        "tunnels_per_pair": {"minimum": 1, "maximum": LANES_MAX},
         "contact": {"maxLength": CONTACT_MAX},
     },
     "SliceTopology": {"hubs": {"items": LABEL}},

@@ -41,6 +41,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "Slice.qos": "Bandwidth of the slice on its clusters' tunnels.",
     "Slice.objectives": "What the ways between the slice's clusters are to be like; watched, not enforced.",
     "Slice.tunnels": "Whether the slice shares WireGuard tunnels with slices of other prefixes or has its own.",
+    "Slice.tunnels_per_pair": "Parallel tunnels between each two gateways; of slices that share them the largest wish.",
     "Slice.encryption": "Where packets are encrypted: between clusters, or between nodes as well. Never changes.",
     "Slice.dns": "How the slice's names are answered.",
     "QosProfile.dscp": "Written into the packets' DSCP field where they enter the slice; without it the field stays.",

@@ -28,6 +28,7 @@ from slicer.cli.words import (
     parse_topology,
     topology_of,
 )
+from slicer.model.clusters import LANES_MAX
 from slicer.model.errors import ConflictError, InvalidError
 from slicer.model.names import parse_prefix
 from slicer.model.slices import DnsOptions, Encryption, Slice, TunnelMode
@@ -58,6 +59,12 @@ def create_slice(
     dedicated_tunnels: Annotated[
         bool, typer.Option("--dedicated-tunnels", help="WireGuard tunnels and keys of its own.")
     ] = False,
+    tunnels_per_pair: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, max=LANES_MAX, help="Parallel tunnels between each two gateways; 1 if not said."
+        ),
+    ] = None,
     encryption: Annotated[
         Encryption | None,
         typer.Option(
@@ -91,6 +98,7 @@ def create_slice(
         "qos": parse_qos(guarantee, ceiling, priority, dscp),
         "objectives": parse_objectives(latency, loss),
         "tunnels": dedicated_tunnels or None,
+        "tunnels_per_pair": tunnels_per_pair,
         "encryption": encryption,
         "namespaces": namespaces,
         "dns": ttl,
@@ -225,6 +233,7 @@ def _from_options(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
         qos=given["qos"],
         objectives=given["objectives"],
         tunnels=TunnelMode.DEDICATED if given["tunnels"] else TunnelMode.SHARED,
+        tunnels_per_pair=1 if given["tunnels_per_pair"] is None else given["tunnels_per_pair"],
         encryption=given["encryption"] or Encryption.BETWEEN_CLUSTERS,
         dns=DnsOptions() if given["dns"] is None else DnsOptions(ttl_s=parse_seconds("--ttl", given["dns"])),
         namespaces=parse_list(given["namespaces"] or []),

@@ -39,7 +39,8 @@ class FakeDataPlane:
     def ensure_keys(self, wanted):
         self.keys |= set(wanted)
         return tuple(
-            LocalTunnel(tunnel_set=s, index=i, generation=g, port=51820, public_key=KEY) for s, i, g in sorted(wanted)
+            LocalTunnel(tunnel_set=s, index=i, generation=g, lane=lane, port=51820, public_key=KEY)
+            for s, i, g, lane in sorted(wanted)
         )
 
     def forget_keys(self, wanted):
@@ -64,7 +65,7 @@ class Clock:
 
 
 def wanted(tunnels, view):
-    return [(t.tunnel_set, t.index, t.generation) for t in tunnels.wanted(view, "a", "a-n1")]
+    return [t.key for t in tunnels.wanted(view, "a", "a-n1")]
 
 
 LOCAL = LocalState(
@@ -76,14 +77,14 @@ def test_a_tunnel_outlives_its_last_use(view):
     """Unwanted it stays for a while, with its key; then both go, and are never in the way of a new one."""
     plane, clock = FakeDataPlane(), Clock()
     tunnels = Tunnels(plane, clock)
-    assert wanted(tunnels, view) == [(0, 0, 0)]
+    assert wanted(tunnels, view) == [(0, 0, 0, 0)]
 
     clock.now_s += LINGER_S * 0.9
-    assert wanted(tunnels, view) == [(0, 0, 0)]
+    assert wanted(tunnels, view) == [(0, 0, 0, 0)]
     clock.now_s += LINGER_S * 0.9
-    assert wanted(tunnels, {}) == [(0, 0, 0)]
+    assert wanted(tunnels, {}) == [(0, 0, 0, 0)]
     tunnels.settled({}, LOCAL, [])
-    assert plane.keys == {(0, 0, 0)}
+    assert plane.keys == {(0, 0, 0, 0)}
     clock.now_s += LINGER_S * 0.2
     assert wanted(tunnels, {}) == []
     tunnels.settled({}, LOCAL, [])
@@ -92,20 +93,20 @@ def test_a_tunnel_outlives_its_last_use(view):
 
 def test_a_restarted_agent_begins_the_pause_anew(view):
     """What it finds keys of may have been in use until a moment ago."""
-    plane, clock = FakeDataPlane((0, 0, 0), (0, 0, 1)), Clock()
+    plane, clock = FakeDataPlane((0, 0, 0, 0), (0, 0, 1, 0)), Clock()
     tunnels = Tunnels(plane, clock)
 
-    assert wanted(tunnels, view) == [(0, 0, 0), (0, 0, 1)]
+    assert wanted(tunnels, view) == [(0, 0, 0, 0), (0, 0, 1, 0)]
     clock.now_s += LINGER_S
-    assert wanted(tunnels, view) == [(0, 0, 0)]
+    assert wanted(tunnels, view) == [(0, 0, 0, 0)]
 
 
 def test_a_restarted_agent_says_which_tunnels_it_has_before_it_has_looked_at_anything():
     """Its first report may come before its first reconcile: without them its peers would take theirs down."""
-    plane = FakeDataPlane((0, 0, 0), (0, 1, 2))
+    plane = FakeDataPlane((0, 0, 0, 0), (0, 1, 2, 0))
     reconciler = Reconciler(dataplane=plane, view=dict, local=lambda _: LOCAL, changed=Changes())
 
-    assert [(t.tunnel_set, t.index, t.generation) for t in reconciler.tunnels] == [(0, 0, 0), (0, 1, 2)]
+    assert [t.key for t in reconciler.tunnels] == [(0, 0, 0, 0), (0, 1, 2, 0)]
 
 
 def test_what_is_said_holds_for_all_that_may_be_in_force(view):
@@ -130,9 +131,9 @@ def test_what_is_said_holds_for_all_that_may_be_in_force(view):
     }
     local = replace(
         LOCAL,
-        tunnels=FakeDataPlane().ensure_keys([(0, index, generation) for index in (0, 1) for generation in (0, 1)]),
+        tunnels=FakeDataPlane().ensure_keys([(0, index, generation, 0) for index in (0, 1) for generation in (0, 1)]),
     )
-    known = frozenset((0, "b", index, generation) for index in (0, 1) for generation in (0, 1))
+    known = frozenset((0, "b", index, generation, 0) for index in (0, 1) for generation in (0, 1))
     down = frozenset(key for key in known if key[3] == 1)
     swapped, before = Health(judged_tunnels=known), Health(judged_tunnels=known, avoided_tunnels=down)
     alone = Health(judged_tunnels=known, avoided_tunnels=frozenset(key for key in known if key[2] == 1))

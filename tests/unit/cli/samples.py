@@ -106,6 +106,7 @@ def a_tunnel(cluster: str, remote: str, handshake_at_s: int | None = int(NOW) - 
             "tunnel_set": 0,
             "index": 0,
             "generation": 0,
+            "lane": 0,
             "remote_cluster": remote,
             "remote_node": f"{remote}-n1",
             "endpoint": "198.18.2.11:51820",

@@ -237,7 +237,15 @@ def test_while_keys_rotate_two_tunnels_between_the_same_gateways_are_two() -> No
     assert list(shown.values()) == [old, new]
 
     assert list(apply_changes(shown, TUNNELS, [("removed", old)]).values()) == [new]
-    assert (TUNNELS.name_of(old), TUNNELS.name_of(new)) == ("a/a-n1/0/0/0/b", "a/a-n1/0/0/1/b")
+    assert (TUNNELS.name_of(old), TUNNELS.name_of(new)) == ("a/a-n1/0/0/0/0/b", "a/a-n1/0/0/1/0/b")
+
+
+def test_parallel_tunnels_between_the_same_gateways_are_two() -> None:
+    """One has its own line, and its lane in its name."""
+    first, second = (samples.a_tunnel("a", "b", lane=lane) for lane in (0, 1))
+
+    assert list(apply_changes({}, TUNNELS, [("put", first), ("put", second)]).values()) == [first, second]
+    assert TUNNELS.name_of(second) == "a/a-n1/0/0/0/1/b"
 
 
 def test_changes_replace_add_and_remove() -> None:

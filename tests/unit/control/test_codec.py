@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slicer.client.codec import FieldsError, decode, decode_documents, encode, encode_documents
+from slicer.model.clusters import LANES_MAX
 from slicer.model.documents import KINDS, key_of
 from slicer.model.errors import InvalidError
 from slicer.model.slices import Bandwidth, Membership, Objectives, Slice
@@ -27,6 +28,8 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "port": st.integers(1, 65535),
     "count": st.integers(1, 100),
     "generation": st.integers(0, 999_999),
+    "lane": st.integers(0, LANES_MAX - 1),
+    "tunnels_per_pair": st.integers(1, LANES_MAX),
     "tunnel_set": st.integers(0, 255),
     "cluster": st.just("a"),
     "node": st.just("n1"),

@@ -61,6 +61,7 @@ def test_figures_of_a_tunnel_are_in_base_units() -> None:
     assert found["slicer_tunnel_up"][0][0] == {
         "cluster": "a", "node": "a-n1", "remote_cluster": "b", "remote_node": "b-n2", "tunnel_set": "0", "index": "1",
         "generation": "2",
+        "lane": "0",
     }  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def _links_nothing(spec: dict[str, Any]) -> bool:
 def _means_nothing(spec: dict[str, Any]) -> bool:
     qos = spec.get("qos")
     rates = [qos.get("guarantee_bps"), qos.get("ceiling_bps")] if isinstance(qos, dict) else []
-    numbers = [rate for rate in rates if isinstance(rate, int)]
+    numbers = [rate for rate in rates if isinstance(rate, int | float)]
     ports = [p.get("name", "") for p in spec.get("ports") or [] if isinstance(p, dict)] if "ports" in spec else []
     paces = spec["bandwidth"] if isinstance(spec.get("bandwidth"), dict) else {}
     families = [":" in p for p in spec.get("prefixes") or [] if isinstance(p, str)]

@@ -14,7 +14,7 @@ from slicer.plan.probe_targets import TunnelTarget, assumed, judge, lost, plan_p
 from slicer.plan.probing import Kind, Message, Pace, digest
 from slicer.plan.standing import standing_of
 
-OLD, NEW = (0, "b", 0, 0), (0, "b", 0, 1)
+OLD, NEW = (0, "b", 0, 0, 0), (0, "b", 0, 1, 0)
 BOTH = Health(judged_tunnels=frozenset({OLD, NEW}))
 
 
@@ -125,7 +125,7 @@ def test_an_old_device_is_wanted_while_anybody_uses_it(make, mine, theirs, wante
     )
     view = {key_of(document): document for document in _documents(make, *gateways)}
 
-    assert wanted_tunnels(view, "a", "a-n1") == {(0, 0, generation) for generation in wanted}
+    assert wanted_tunnels(view, "a", "a-n1") == {(0, 0, generation, 0) for generation in wanted}
 
 
 def leaving(make, state, **changes):
@@ -199,11 +199,11 @@ def test_nobody_goes_back_to_a_gateway_that_all_have_left(make):
 def test_a_remote_gateway_leaves_the_tunnel_to_a_draining_one(make):
     """Once the tunnel to the other works; the devices stay until the slot is gone."""
     view = leaving(make, GatewayState.DRAINING)
-    tunnels = frozenset({(0, "a", 0, 0), (0, "a", 1, 0)})
+    tunnels = frozenset({(0, "a", 0, 0, 0), (0, "a", 1, 0, 0)})
     local = replace(make.local("a-n1", (0, 0), (0, 1)), cluster="b", node="b-n1")
     good, bad = (
         Health(judged_tunnels=tunnels),
-        Health(judged_tunnels=tunnels, avoided_tunnels=frozenset({(0, "a", 1, 0)})),
+        Health(judged_tunnels=tunnels, avoided_tunnels=frozenset({(0, "a", 1, 0, 0)})),
     )
 
     assert devices(plan_node(view, replace(local, health=good))) == {"w0.1"}

@@ -78,7 +78,7 @@ def test_all_avoided_is_none_avoided(view, make):
 def test_an_avoided_tunnel_leaves_its_group(view, make):
     """On a gateway the other device carries all; the devices, peers and probe routes stay."""
     whole = plan_node(view, make.local("a-n1", (0, 0), (0, 1)))
-    health = Health(avoided_tunnels=frozenset({(0, "b", 0, 0)}))
+    health = Health(avoided_tunnels=frozenset({(0, "b", 0, 0, 0)}))
     less = plan_node(view, make.local("a-n1", (0, 0), (0, 1), health=health))
 
     assert [sorted(way) for way in ways(whole, "t-00")] == [["w0.0", "w0.1"]]
@@ -188,11 +188,11 @@ def test_a_tunnel_whose_far_end_is_not_heard_by_its_cluster_is_down(view, make):
     first, second = [target for target in plan.targets if isinstance(target, TunnelTarget)]
     lines[first] = Line(up=True, proved=True, heard_inside=False)
 
-    assert judge(plan, lines, Health()).avoided_tunnels == {(0, "b", 0, 0)}
+    assert judge(plan, lines, Health()).avoided_tunnels == {(0, "b", 0, 0, 0)}
     assert reached(plan, lines, 0) == {digest("b")}
     lines[second] = Line(up=False)
     assert verdict(judge(plan, lines, Health())) == Health(
-        avoided_tunnels=frozenset({(0, "b", 1, 0)}), cut_off=frozenset({(0, "b")})
+        avoided_tunnels=frozenset({(0, "b", 1, 0, 0)}), cut_off=frozenset({(0, "b")})
     )
     assert reached(plan, lines, 0) == frozenset()
 

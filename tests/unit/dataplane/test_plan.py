@@ -166,7 +166,7 @@ def test_wanted_tunnels_are_the_remote_slots_of_our_sets(make):
     far = replace(make.gateway("b", 0, "b-n9", tunnel_set=7), slot=3)
     view = make.documents(make.gateway("b", 1, "b-n2", make.key(3)), far)
 
-    assert wanted_tunnels(view, "a", "a-n1") == {(0, 0, 0), (0, 1, 0)}
+    assert wanted_tunnels(view, "a", "a-n1") == {(0, 0, 0, 0), (0, 1, 0, 0)}
     assert wanted_tunnels(view, "a", "a-n2") == frozenset()
 
 

@@ -179,7 +179,7 @@ def test_a_nodes_view_has_what_its_plan_needs_and_no_gateway_more(topologies):
                 (name, c) for name in PREFIXES for c in CLUSTERS if obviously_linked(topologies[name], cluster, c)
             }
             slots = {0, 1} if linked and n in GATEWAYS else set()
-            assert wanted_tunnels(whole, cluster, node.node) == {(0, slot, 0) for slot in slots}
+            assert wanted_tunnels(whole, cluster, node.node) == {(0, slot, 0, 0) for slot in slots}
 
 
 def of(value, cluster):

@@ -117,37 +117,37 @@ def test_the_kernel_is_told_in_pieces_that_fit():
 
 def test_keys_and_ports_are_made_once(tmp_path):
     """The same tunnel has the same key and port for ever; a new one gets the next free port."""
-    first = Keys(tmp_path, 51820).ensure({(0, 0, 0)})
-    both = Keys(tmp_path, 51820).ensure({(0, 1, 0), (0, 0, 0)})
+    first = Keys(tmp_path, 51820).ensure({(0, 0, 0, 0)})
+    both = Keys(tmp_path, 51820).ensure({(0, 1, 0, 0), (0, 0, 0, 0)})
 
     assert both[0] == first[0]
     assert [tunnel.port for tunnel in both] == [51820, 51821]
     assert both[0].public_key != both[1].public_key
-    assert Keys(tmp_path, 40000).ensure({(0, 1, 0)}) == both[1:]
+    assert Keys(tmp_path, 40000).ensure({(0, 1, 0, 0)}) == both[1:]
 
 
 def test_another_generation_has_a_key_and_a_port_of_its_own(tmp_path):
     """The old one keeps its key beside it, until it is not kept any more: then key and port are free."""
     keys = Keys(tmp_path, 51820)
-    old, new = keys.ensure({(0, 0, 0), (0, 0, 1)})
+    old, new = keys.ensure({(0, 0, 0, 0), (0, 0, 1, 0)})
 
     assert (old.device, new.device) == ("w0.0", "w0.0.1")
     assert (old.port, new.port) == (51820, 51821)
     assert old.public_key != new.public_key
-    assert keys.keep({(0, 0, 1)}) == ((0, 0, 0),)
+    assert keys.keep({(0, 0, 1, 0)}) == ((0, 0, 0, 0),)
     assert [path.name for path in (tmp_path / "keys").iterdir()] == ["0-0-1.key"]
-    assert keys.keep({(0, 0, 1)}) == ()
-    assert keys.ensure({(0, 0, 1), (0, 0, 2)}) == (new, *keys.ensure({(0, 0, 2)}))
-    assert keys.all() == ((0, 0, 1), (0, 0, 2))
+    assert keys.keep({(0, 0, 1, 0)}) == ()
+    assert keys.ensure({(0, 0, 1, 0), (0, 0, 2, 0)}) == (new, *keys.ensure({(0, 0, 2, 0)}))
+    assert keys.all() == ((0, 0, 1, 0), (0, 0, 2, 0))
 
 
 def test_keys_of_a_set_that_is_gone_are_deleted(tmp_path):
     """Also those that no port is known of."""
     keys = Keys(tmp_path, 51820)
-    keys.ensure({(0, 0, 0), (1, 0, 0)})
+    keys.ensure({(0, 0, 0, 0), (1, 0, 0, 0)})
     (tmp_path / "keys" / "9-9.key").write_text("left over")
 
-    assert keys.keep({(0, 0, 0)}) == ((1, 0, 0),)
+    assert keys.keep({(0, 0, 0, 0)}) == ((1, 0, 0, 0),)
     assert [path.name for path in (tmp_path / "keys").iterdir()] == ["0-0.key"]
 
 
@@ -155,12 +155,12 @@ def test_ports_of_an_earlier_version_are_kept(tmp_path):
     """Its file has no generations: all are of the first."""
     (tmp_path / "tunnels.json").write_text("[[0, 0, 51999]]")
 
-    assert [tunnel.port for tunnel in Keys(tmp_path, 51820).ensure({(0, 0, 0)})] == [51999]
+    assert [tunnel.port for tunnel in Keys(tmp_path, 51820).ensure({(0, 0, 0, 0)})] == [51999]
 
 
 def test_keys_are_written_for_root_only(tmp_path):
     """Mode 0600 from the first moment, in a directory of 0700."""
-    Keys(tmp_path, 51820).ensure({(3, 1, 0)})
+    Keys(tmp_path, 51820).ensure({(3, 1, 0, 0)})
 
     assert (tmp_path / "keys" / "3-1.key").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o700
@@ -169,7 +169,7 @@ def test_keys_are_written_for_root_only(tmp_path):
 def test_the_ports_can_run_out(tmp_path):
     """The range is named."""
     with pytest.raises(ExhaustedError, match="no UDP port is free between 65535 and 65535"):
-        Keys(tmp_path, 65535).ensure({(0, 0, 0), (0, 1, 0)})
+        Keys(tmp_path, 65535).ensure({(0, 0, 0, 0), (0, 1, 0, 0)})
 
 
 def test_a_secret_does_not_print_itself():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slicer.model.clusters import LANES_MAX
 from slicer.model.errors import InvalidError
 from slicer.plan.probing import (
     BROKEN_MAX,
@@ -27,7 +28,8 @@ PACE = Pace()
 WELL = Message(kind=Kind.REPLY)
 
 digests = st.binary(min_size=4, max_size=4)
-slots = st.integers(0, 2**16 - 1)
+slots = st.integers(0, 2**12 - 1)
+ends = st.builds(Ends, near=digests, near_slot=slots, far=digests, far_slot=slots, lane=st.integers(0, LANES_MAX - 1))
 messages = st.builds(
     Message,
     kind=st.sampled_from(Kind),
@@ -36,7 +38,7 @@ messages = st.builds(
     heard_inside=st.booleans(),
     reached=st.frozensets(digests, max_size=CLUSTERS_MAX),
     lost=st.frozensets(digests, max_size=CLUSTERS_MAX),
-    broken=st.lists(st.builds(Ends, near=digests, near_slot=slots, far=digests, far_slot=slots), max_size=3).map(tuple),
+    broken=st.lists(ends, max_size=3).map(tuple),
 )
 
 
