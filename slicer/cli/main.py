@@ -27,6 +27,7 @@ GROUPS = {
     "qos": "Bandwidth of a slice between clusters.",
     "objectives": "What the ways between a slice's clusters are to be like.",
     "topology": "Which clusters of a slice are linked.",
+    "tunnels": "How many tunnels there are between gateways.",
     "gateway": "Planned work on gateways: no packet is lost.",
     "config": "Which hub slicectl talks to.",
 }
@@ -41,6 +42,7 @@ TABLE = (
     (DECLARE, "qos set", "slices.qos_set"),
     (DECLARE, "objectives set", "slices.objectives_set"),
     (DECLARE, "topology set", "slices.topology_set"),
+    (DECLARE, "tunnels set", "slices.tunnels_set"),
     (LOOK, "status", "health.status"),
     (LOOK, "get", "showing.get"),
     (LOOK, "describe", "showing.describe"),

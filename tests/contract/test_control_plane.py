@@ -9,8 +9,8 @@ import pytest
 
 from slicer.client.identity import renew
 from slicer.client.report import report_nothing
-from slicer.model.clusters import TunnelUse
-from slicer.model.errors import ConflictError, NotFoundError, UnauthenticatedError, UnavailableError
+from slicer.model.clusters import LaneUse, TunnelUse
+from slicer.model.errors import ConflictError, InvalidError, NotFoundError, UnauthenticatedError, UnavailableError
 
 RED = {"name": "red", "prefixes": ["10.7.0.0/16"], "clusters": ["a", "b"]}
 WEB = {"slice": "red", "namespace": "shop", "name": "web", "selector": {"app": "web"}, "ports": [{"port": 80}]}
@@ -43,6 +43,26 @@ def test_a_gateways_key_reaches_the_other_clusters_agent(plane: Any, make_node: 
     a.report(make_node("a", "a-n1", port=51999))
 
     assert b.wait(lambda view: view["gateway/a/0/0"].tunnels[0].port == 51999)
+
+
+def test_parallel_tunnels_are_asked_for_told_and_refused(plane: Any, make_node: Any) -> None:
+    """The wish reaches the agents of all clusters, live; what a gateway says of its lanes reaches the far ones."""
+    a, b = two_clusters(plane)
+    assert a.wait_key("slice/red").spec.tunnels_per_pair == 1
+    with plane.hub.api() as api:
+        for wrong, words in ((0, "tunnels_per_pair 0 is not"), (99, "between 1 and 8"), ("many", '"many"')):
+            with pytest.raises(InvalidError, match=words):
+                api.patch("slices", "red", {"tunnels_per_pair": wrong})
+        api.patch("slices", "red", {"tunnels_per_pair": 3})
+
+    for agent in (a, b):
+        assert agent.wait(lambda view: view["slice/red"].spec.tunnels_per_pair == 3)
+    use = LaneUse(tunnel_set=0, remote_cluster="b", lane=2)
+    one = make_node("a", "a-n1").tunnels[0]
+    lanes = tuple(replace(one, tunnel_set=0, index=0, lane=lane, port=51820 + lane) for lane in (2, 0, 1))
+    a.report(replace(make_node("a", "a-n1"), tunnels=lanes, lanes=(use,)))
+    assert b.wait(lambda view: view["gateway/a/0/0"].lanes == (use,))
+    assert b.wait(lambda view: [t.lane for t in view["gateway/a/0/0"].tunnels] == [0, 1, 2])
 
 
 def test_endpoints_follow_pods(plane: Any, make_attachment: Any) -> None:

@@ -146,7 +146,7 @@ class Governed(Guarded):
         if states != ["active"] * 4 or rotating or len(generations) != 1:
             return False
         devices = {node: len(self.devices(node)) for node in self.net.nodes}
-        return devices == {node: 2 * (node in self.slots()) for node in devices} and self.all_up()
+        return devices == {node: 2 * self.lanes * (node in self.slots()) for node in devices} and self.all_up()
 
     def let_go(self) -> None:
         """Take back what a failed test may have left."""

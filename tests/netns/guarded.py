@@ -49,6 +49,8 @@ class Guarded:
     def __init__(self, *, wireguard: str = WIREGUARD, spec: dict[str, Any] | None = None, **prober: Any) -> None:
         self.net = Network(nodes_each=3, gateways=2, wireguard=wireguard)
         self.spec = spec or {}
+        self.lanes: int = self.spec.get("tunnels_per_pair", 1)
+        """Parallel tunnels between two gateways."""
         self.prober = {"pace": Pace(interval_s=0.1 * SLOWNESS), **prober}
 
     def start(self) -> None:
@@ -95,8 +97,11 @@ class Guarded:
 
     def groups_full(self) -> bool:
         inner = [self.groups(node, "s-000001") for node in ("a-n3", "b-n3")]
-        outer = [self.groups(node, "t-00") for node in GATEWAYS]
-        return all(found == [2, 2] for found in (*inner, *outer))
+        outer = [sorted(self.groups(node, "t-00")) for node in GATEWAYS]
+        straight = [self.lanes] * 4 if self.lanes > 1 else []
+        return all(found == [2, 2] for found in inner) and all(
+            found == [*straight, 2 * self.lanes, 2 * self.lanes] for found in outer
+        )
 
     def start_flows(self, number: int = 12) -> None:
         """UDP flows from pod one to pod two's echo."""

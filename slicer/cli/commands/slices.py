@@ -30,7 +30,7 @@ from slicer.cli.words import (
 )
 from slicer.model.clusters import LANES_MAX
 from slicer.model.errors import ConflictError, InvalidError
-from slicer.model.names import parse_prefix
+from slicer.model.names import check_range, parse_prefix
 from slicer.model.slices import DnsOptions, Encryption, Slice, TunnelMode
 
 if TYPE_CHECKING:
@@ -60,10 +60,7 @@ def create_slice(
         bool, typer.Option("--dedicated-tunnels", help="WireGuard tunnels and keys of its own.")
     ] = False,
     tunnels_per_pair: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, max=LANES_MAX, help="Parallel tunnels between each two gateways; 1 if not said."
-        ),
+        int | None, typer.Option(metavar="N", help="Parallel tunnels between each two gateways, 1 to 8; 1 if not said.")
     ] = None,
     encryption: Annotated[
         Encryption | None,
@@ -196,6 +193,23 @@ def topology_set(
         changed = api.patch("slices", slice_name, {"topology": wanted and encode(wanted)}, dry_run=dry_run)
     said = format_topology(topology_of(changed["spec"]))
     note(f"slice {slice_name}: topology: {said}{' (dry run)' if dry_run else ''}")
+
+
+def tunnels_set(
+    ctx: typer.Context,
+    slice_name: options.SliceName,
+    per_pair: Annotated[int, typer.Option(metavar="N", help="Parallel tunnels between each two gateways, 1 to 8.")],
+    dry_run: options.DryRun = False,
+) -> None:
+    """Say how many tunnels a slice wants between each two gateways. Takes effect while traffic flows, without loss.
+
+    Slices that share tunnels share these, too: the largest number counts.
+    """
+    check_range("tunnels_per_pair", per_pair, 1, LANES_MAX)
+    with connected(ctx) as api:
+        changed = api.patch("slices", slice_name, {"tunnels_per_pair": per_pair}, dry_run=dry_run)
+    wanted = changed["spec"]["tunnels_per_pair"]
+    note(f"slice {slice_name}: tunnels between each two gateways: {wanted}{' (dry run)' if dry_run else ''}")
 
 
 def confirm(question: str) -> None:

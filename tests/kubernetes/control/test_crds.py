@@ -32,6 +32,7 @@ def declare(api: Api, kind: Kind, name: str, spec: Json, namespace: str = "") ->
     [
         GOOD,
         {"prefixes": ["fd22::/48", "10.22.0.0/16"], "clusters": ["a", "b"], "gateways": 0, "tunnels": "dedicated"},
+        {**GOOD, "tunnelsPerPair": 8},
         {**GOOD, "topology": {"hubs": ["a"]}},
         {**GOOD, "clusters": ["a"], "topology": {"hubs": ["a"]}},
         {**GOOD, "clusters": ["a", "b", "c"], "topology": {"hubs": [], "links": [link("b", "a"), link("b", "c")]}},
@@ -45,6 +46,7 @@ def test_good_slices_are_taken(api: Api, spec: Json) -> None:
 
     assert made["spec"].items() >= spec.items() or made["spec"]["qos"].items() >= spec["qos"].items()
     assert made["spec"]["gateways"] == spec.get("gateways", 2)
+    assert made["spec"]["tunnelsPerPair"] == spec.get("tunnelsPerPair", 1)
     api.delete(SLICE.path("good"))
 
 
@@ -64,6 +66,9 @@ def test_good_slices_are_taken(api: Api, spec: Json) -> None:
         ("red", {"prefixes": ["224.0.0.0/8"]}, "prefix 224.0.0.0/8 is multicast, loopback, link-local or unspecified"),
         ("red", {"prefixes": ["fe80::/64"]}, "prefix fe80::/64 is multicast, loopback"),
         ("red", {**GOOD, "gateways": 65}, "Invalid value: 65: gateways is not between 0 and 64"),
+        ("red", {**GOOD, "tunnelsPerPair": 0}, "Invalid value: 0: tunnelsPerPair is not between 1 and 8"),
+        ("red", {**GOOD, "tunnelsPerPair": 99}, "Invalid value: 99: tunnelsPerPair is not between 1 and 8"),
+        ("red", {**GOOD, "tunnelsPerPair": "many"}, "spec.tunnelsPerPair"),
         ("red", {**GOOD, "clusters": ["A b"]}, "cluster name 'A b' is not a DNS label"),
         ("red", {**GOOD, "namespaces": ["-x"]}, "namespace '-x' is not a DNS label"),
         ("red", {**GOOD, "dns": {"ttlSeconds": 3601}}, "Invalid value: 3601: ttlSeconds is not between 0 and 3600"),

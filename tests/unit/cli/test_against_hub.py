@@ -183,6 +183,39 @@ def test_a_topology_is_made_shown_and_changed(hub: Hub) -> None:
     assert "Topology:         mesh\n" in hub.good("describe", "slice", "star")
 
 
+def test_parallel_tunnels_are_asked_for_shown_and_changed(hub: Hub) -> None:
+    """One is the default, and not worth a word."""
+    two_clusters(hub)
+
+    made = hub.run("create-slice", "wide", "--prefix", "10.120.0.0/16", "--tunnels-per-pair", "3")
+    wide = hub.good("describe", "slice", "wide")
+    dry = hub.run("tunnels", "set", "wide", "--per-pair", "8", "--dry-run")
+    still = json.loads(hub.good("get", "slice", "wide", "-o", "json"))["spec"]["tunnels_per_pair"]
+    fewer = hub.run("tunnels", "set", "wide", "--per-pair", "1")
+
+    assert made.code == 0, made.err
+    assert ", 3 between each two gateways\n" in wide
+    assert dry.err == "slice wide: tunnels between each two gateways: 8 (dry run)\n"
+    assert still == 3
+    assert fewer.err == "slice wide: tunnels between each two gateways: 1\n"
+    assert "between each two" not in hub.good("describe", "slice", "wide")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(n, f"tunnels_per_pair {n} is not between 1 and 8") for n in ("0", "9", "99", "-1")] + [("many", "valid integer")],
+)
+def test_a_senseless_number_of_parallel_tunnels_is_refused(hub: Hub, number: str, words: str) -> None:
+    """Before anything is asked of the hub."""
+    asked = (
+        ("create-slice", "x", "--prefix", "10.9.0.0/16", "--tunnels-per-pair"),
+        ("tunnels", "set", "x", "--per-pair"),
+    )
+    for question in asked:
+        done = hub.run(*question, number)
+        assert (done.code, words in done.err) == (2, True), done.err
+
+
 def test_whois_finds_the_pod(hub: Hub) -> None:
     """And says which slice an address lies in that nobody holds."""
     two_clusters(hub)
