@@ -55,14 +55,13 @@ def test_parallel_tunnels_are_asked_for_told_and_refused(plane: Any, make_node: 
                 api.patch("slices", "red", {"tunnels_per_pair": wrong})
         api.patch("slices", "red", {"tunnels_per_pair": 3})
 
-    for agent in (a, b):
-        assert agent.wait(lambda view: view["slice/red"].spec.tunnels_per_pair == 3)
+    assert all(agent.wait(lambda view: view["slice/red"].spec.tunnels_per_pair == 3) for agent in (a, b))
     use = LaneUse(tunnel_set=0, remote_cluster="b", lane=2)
     one = make_node("a", "a-n1").tunnels[0]
     lanes = tuple(replace(one, tunnel_set=0, index=0, lane=lane, port=51820 + lane) for lane in (2, 0, 1))
     a.report(replace(make_node("a", "a-n1"), tunnels=lanes, lanes=(use,)))
-    assert b.wait(lambda view: view["gateway/a/0/0"].lanes == (use,))
-    assert b.wait(lambda view: [t.lane for t in view["gateway/a/0/0"].tunnels] == [0, 1, 2])
+    far = b.wait(lambda view: view["gateway/a/0/0"].lanes == (use,))["gateway/a/0/0"]
+    assert [tunnel.lane for tunnel in far.tunnels] == [0, 1, 2]
 
 
 def test_endpoints_follow_pods(plane: Any, make_attachment: Any) -> None:
