@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -73,6 +74,11 @@ class Parallel(Governed):
         self.all_go_on("flows run")
         return self.ways()
 
+    def steady_ways(self) -> dict[tuple[str, int], set[str]] | None:
+        """The same, if each flow has one way now."""
+        found = self.fresh_ways()
+        return found if all(len(ways) == 1 for ways in found.values()) else None
+
     def tunnels(self, node: str) -> list[TunnelHealth]:
         """What a gateway says of its devices."""
         return list(self.net.nodes[node].machine("call", "tunnel_health", dict(self.state.documents), node[0], node))
@@ -134,37 +140,43 @@ def test_every_gateway_has_its_own_device_port_and_key_for_each(calm):
 
 def test_flows_spread_over_parallel_tunnels(flows):
     """Each flow keeps to one device, each direction of its own; both lanes carry some."""
-    found = flows.fresh_ways()
+    found = until(flows.steady_ways, "each flow has one way")
 
     assert len(found) == 24
-    assert all(len(ways) == 1 for ways in found.values())
     for cluster in "ab":
-        devices = {way for (sender, _), ways in found.items() if sender == cluster for way in ways}
+        devices = {way for (sender, _), (way,) in found.items() if sender == cluster}
         assert {way.endswith("b") for way in devices} == {True, False}
 
 
 def test_flows_of_one_dead_tunnel_move_and_no_others(flows):
     """Those that it carried go on by another; each other flow keeps its device, in both directions."""
-    before = flows.fresh_ways()
-    dead = min(way for ways in before.values() for way in ways if way.endswith("b"))
-    node, device = dead.split()
-    (far,) = {
-        f"{one.remote_node} w0.{int(node[-1]) - 1}b"
-        for one in flows.tunnels(node)
-        if (one.index, one.lane) == (int(device[3]), 1)
+    # A machine that is busy with other things may find other tunnels dead for a moment: that says nothing. Three tries.
+    deaths = (_one_dies(flows) for _ in range(3))
+    before, after, ends = next(found for found in deaths if found)
+
+    hit = {flow for flow, ways in before.items() if ways & ends}
+    assert 0 < len(hit) < len(before)
+    assert {flow: ways for flow, ways in after.items() if flow not in hit} == {
+        flow: ways for flow, ways in before.items() if flow not in hit
     }
+    assert not ends & {way for flow in hit for way in after[flow]}
+
+
+def _one_dies(flows):
+    """Ways before and after, and the two ends of a tunnel that died meanwhile; None if any other did."""
+    before, since = until(flows.steady_ways, "each flow has one way"), time.monotonic()
+    dead = min(way for (way,) in before.values() if way.endswith("b"))
+    node, device = dead.split()
+    (far_node,) = {o.remote_node for o in flows.tunnels(node) if (o.index, o.lane) == (int(device[3]), 1)}
+    far = f"w0.{int(node[-1]) - 1}b"
     (name,) = (name for name in flows.devices(node) if without_generation(name) == device)
     flows.net.nodes[node].machine.run(f"ip link del {name}", "t-00")
     flows.all_go_on("flows after one tunnel died")
     after = flows.fresh_ways()
+    downs = {(n, without_generation(w.split()[0])) for n in GATEWAYS for w in flows.downs(n, since)}
     flows.govern_until(lambda: flows.has(2), "the tunnel is back")
-
-    hit = {flow for flow, ways in before.items() if ways & {dead, far}}
-    assert {flow for flow, ways in before.items() if dead in ways}
-    assert {flow: ways for flow, ways in after.items() if flow not in hit} == {
-        flow: ways for flow, ways in before.items() if flow not in hit
-    }
-    assert not {dead, far} & {way for flow in hit for way in after[flow]}
+    disturbed = downs - {(node, device), (far_node, far)}
+    return None if disturbed else (before, after, {dead, f"{far_node} {far}"})
 
 
 def test_more_and_fewer_tunnels_lose_no_datagram(calm):
