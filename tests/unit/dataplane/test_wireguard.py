@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import socket
 from base64 import b64encode
 from pathlib import Path
@@ -139,6 +140,22 @@ def test_another_generation_has_a_key_and_a_port_of_its_own(tmp_path):
     assert keys.keep({(0, 0, 1, 0)}) == ()
     assert keys.ensure({(0, 0, 1, 0), (0, 0, 2, 0)}) == (new, *keys.ensure({(0, 0, 2, 0)}))
     assert keys.all() == ((0, 0, 1, 0), (0, 0, 2, 0))
+
+
+def test_each_parallel_tunnel_has_a_key_and_a_port_of_its_own(tmp_path):
+    """The first keeps what it had; the file of the ports says of it what it said before there were others."""
+    first = Keys(tmp_path, 51820).ensure({(0, 0, 0, 0), (0, 1, 0, 0)})
+    before = json.loads((tmp_path / "tunnels.json").read_text())
+    more = Keys(tmp_path, 51820).ensure({(0, index, 0, lane) for index in (0, 1) for lane in (0, 1)})
+    after = json.loads((tmp_path / "tunnels.json").read_text())
+
+    assert before == [[0, 0, 51820, 0], [0, 1, 51821, 0]]
+    assert set(first) < set(more)
+    assert [(tunnel.device, tunnel.port) for tunnel in more if tunnel.lane] == [("w0.0b", 51822), ("w0.1b", 51823)]
+    assert [row for row in after if len(row) == 4] == before
+    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == ["0-0.key", "0-0b.key", "0-1.key", "0-1b.key"]
+    assert Keys(tmp_path, 51820).keep(tunnel.key for tunnel in first) == ((0, 0, 0, 1), (0, 1, 0, 1))
+    assert json.loads((tmp_path / "tunnels.json").read_text()) == before
 
 
 def test_keys_of_a_set_that_is_gone_are_deleted(tmp_path):
