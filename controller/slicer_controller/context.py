@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from slicer_controller.access import USER, Door, Peer
 from slicer_controller.ca import CertificateAuthority
+from slicer_controller.history import Recorder
 from slicer_controller.hub import Hub
 from slicer_controller.reports import Reports
 from slicer_controller.state import State
@@ -28,6 +29,7 @@ class Context:
     door: Door
     hub: Hub
     reports: Reports
+    history: Recorder
     admin_token: str = field(repr=False)
     clock: Callable[[], float]
     """Unix time in seconds."""

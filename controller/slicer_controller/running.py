@@ -17,6 +17,7 @@ from slicer_controller.access import Door, load_admin_token
 from slicer_controller.api.app import make_app
 from slicer_controller.ca import CertificateAuthority
 from slicer_controller.context import Context
+from slicer_controller.history import Recorder
 from slicer_controller.hub import Hub
 from slicer_controller.member import Member
 from slicer_controller.platform import Part, Platform
@@ -97,7 +98,8 @@ class Controller:
             self._state.put(self._own)
         if self._upstream is not None:
             self._upstream.start()
-        tasks = [asyncio.create_task(self._reconcile()), asyncio.create_task(self._renew_server())]
+        parts = (self._reconcile(), self._renew_server(), self._context.history.run())
+        tasks = [asyncio.create_task(part) for part in parts]
         log.info("started", extra={"roles": sorted(self._roles), "state": str(self._directory)})
         try:
             await self._server.serve()
@@ -210,6 +212,7 @@ def build_context(
     """The parts of a controller over a store; CA and administrator's token are made in `directory` if missing."""
     lost = (directory / "ca.pem").exists() and store.revision == 0
     state, authority = State(store), CertificateAuthority(directory)
+    reports = Reports(state, clock)
     hub = Hub(state, clock, rotate_every_s)
     if lost:
         log.warning("store is empty but the CA is not new: was it lost?", extra={"epoch": store.epoch})
@@ -221,7 +224,8 @@ def build_context(
         authority=authority,
         door=Door(store, authority, clock, url=url, cluster=cluster),
         hub=hub,
-        reports=Reports(state, clock),
+        reports=reports,
+        history=Recorder(state, reports, cluster, clock),
         admin_token=load_admin_token(directory / "admin.token"),
         clock=clock,
         ready=ready,

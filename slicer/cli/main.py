@@ -47,6 +47,7 @@ TABLE = (
     (LOOK, "get", "showing.get"),
     (LOOK, "describe", "showing.describe"),
     (LOOK, "ping", "pinging.ping"),
+    (LOOK, "history", "history.history"),
     (LOOK, "whois", "showing.whois"),
     (REST, "install", "installing.install"),
     (REST, "uninstall", "installing.uninstall"),

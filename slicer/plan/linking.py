@@ -10,6 +10,7 @@ from itertools import combinations
 
 from slicer.model.attachments import TunnelHealth
 from slicer.model.clusters import Gateway, Node
+from slicer.model.history import TunnelWay
 from slicer.model.slices import Slice, SliceState
 
 Pair = tuple[str, str]
@@ -25,7 +26,7 @@ def both_ways(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
     return tuple(sorted(way for one, other in pairs for way in ((one, other), (other, one))))
 
 
-def is_of_slice(item: Node | Gateway | TunnelHealth, state: SliceState) -> bool:
+def is_of_slice(item: Node | Gateway | TunnelHealth | TunnelWay, state: SliceState) -> bool:
     """Whether the slice has to do with a node, or its packets may go by a gateway or a tunnel: these belong to none."""
     if not state.spec.has_cluster(item.cluster):
         return False
@@ -33,4 +34,4 @@ def is_of_slice(item: Node | Gateway | TunnelHealth, state: SliceState) -> bool:
         return True
     if item.tunnel_set != state.tunnel_set:
         return False
-    return not isinstance(item, TunnelHealth) or state.spec.is_linked(item.cluster, item.remote_cluster)
+    return not isinstance(item, TunnelHealth | TunnelWay) or state.spec.is_linked(item.cluster, item.remote_cluster)

@@ -22,6 +22,7 @@ from slicer.plan.views import cluster_view, node_view, zone_view
 from slicer_controller.access import Peer
 from slicer_controller.api import problems
 from slicer_controller.api.collections import COLLECTIONS, REPORTED
+from slicer_controller.api.history import HISTORY, Histories
 from slicer_controller.api.joining import Joining
 from slicer_controller.api.metrics import CONTENT_TYPE, render_metrics
 from slicer_controller.api.openapi import openapi_document
@@ -100,6 +101,7 @@ def _user_routes(context: Context) -> Routes:
 
     routes: Routes = [
         ("/metrics", ("GET",), metrics),
+        (f"/v1/{HISTORY}", ("GET",), Histories(context).on_collection),
         ("/v1/join-tokens", ("GET", "POST"), joining.on_tokens),
         ("/v1/join-tokens/{id}", ("GET", "DELETE"), joining.on_token),
     ]

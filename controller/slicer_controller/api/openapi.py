@@ -6,6 +6,7 @@ from collections.abc import Collection as Some
 from typing import Any
 
 from slicer_controller.api.collections import COLLECTIONS, REPORTED, Collection
+from slicer_controller.api.history import HISTORY
 from slicer_controller.api.requests import PAGE_MAX
 from slicer_controller.api.schemas import REVISION, component_schemas, patch_schema
 
@@ -32,6 +33,7 @@ def openapi_document(roles: Some[str]) -> Json:
     paths = {**_open_paths(), **_token_paths(), **_peer_paths(), "/metrics": _metrics_path()}
     for path, type_ in REPORTED.items():
         paths[f"/v1/{path}"] = {"get": _list(path, _ref(type_.__name__), {"type": "object"}, _scoped())}
+    paths[f"/v1/{HISTORY}"] = {"get": _history()}
     if "member" in roles:
         paths["/v1/nodes/{cluster}/{name}"] = _node_path(schemas)
     if "hub" in roles:
@@ -124,6 +126,13 @@ def _list(path: str, spec: Json, status: Json, more: list[Json]) -> Json:
     since = {"type": "integer", "minimum": 0, "maximum": 1 << 53}
     parameters = [_query("limit", limit), _query("continue", after), _query("watch", _FLAG), _query("since", since)]
     return made | {"parameters": parameters + more}
+
+
+def _history() -> Json:
+    """A list that nobody can watch."""
+    made = _list(HISTORY, _ref("TunnelHistory"), {"type": "object"}, [])
+    made |= _operation(f"list {HISTORY}", made["responses"]["200"]["content"]["application/json"]["schema"])
+    return made | {"parameters": made["parameters"][:2] + _scoped()}
 
 
 def _scoped() -> list[Json]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from starlette.requests import Request
@@ -159,7 +159,7 @@ class Reported:
         state = self._context.state
         found = {key: value for key, value in state.documents.items() if isinstance(value, self._kind)}
         of_slice = state.documents.get(f"slice/{query.slice}")
-        chosen = [key for key, value in found.items() if _matches(value, query, of_slice)]
+        chosen = [key for key, value in found.items() if matches(value, query, of_slice)]
         entries = [entry for entry in map(state.store.get, chosen) if entry]
         return {
             entry.key.partition("/")[2]: {
@@ -178,11 +178,15 @@ def answer_list(context: Context, items: Any, query: Query, prefix: str) -> Resp
         gone = _gone_since(context, query.since, prefix)
         lines = watch_lines(context.state, lambda: items(query), gone, context.closing)
         return stream(lines)
-    names = sorted(all_items := items(query))
-    rest = [name for name in names if name > query.after]
-    page = rest[: query.limit]
-    following = render_continue(page[-1]) if len(rest) > len(page) else None
+    page, following = page_of(all_items := items(query), query)
     return JSONResponse({"items": [all_items[name] for name in page], "next": following, "revision": revision})
+
+
+def page_of(names: Iterable[str], query: Query) -> tuple[list[str], str | None]:
+    """The names of the page that the query wants, and the token of the next one if there is one."""
+    rest = [name for name in sorted(names) if name > query.after]
+    page = rest[: query.limit]
+    return page, render_continue(page[-1]) if len(rest) > len(page) else None
 
 
 def stream(lines: AsyncIterator[str]) -> StreamingResponse:
@@ -218,8 +222,8 @@ def _metadata(entry: Entry) -> Json:
     return {"name": name, "revision": entry.revision, "created_at": Context.time_text(entry.created_at_s)}
 
 
-def _matches(value: Any, query: Query, of_slice: Document | None) -> bool:
-    """`of_slice`: the slice that the query names, if there is one."""
+def matches(value: Any, query: Query, of_slice: Document | None) -> bool:
+    """Whether the query's `slice` and `cluster` leave it; `of_slice`: the slice that it names, if there is one."""
     if query.cluster and value.cluster != query.cluster:
         return False
     if not query.slice:

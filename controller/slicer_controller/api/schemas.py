@@ -8,6 +8,7 @@ from typing import Any
 from slicer.client.codec import LABEL_SETS, adapter
 from slicer.model.attachments import Attachment, EndpointSet, Ping, PingResult, TunnelHealth
 from slicer.model.clusters import GENERATION_MAX, LANES_MAX, TUNNEL_SET_MAX, Cluster, Drain, Gateway, Node, Rotation
+from slicer.model.history import TunnelHistory
 from slicer.model.names import LABEL_PATTERN, SUBDOMAIN_PATTERN
 from slicer.model.slices import (
     BITS_MAX,
@@ -110,7 +111,8 @@ _FIELDS: Mapping[str, Mapping[str, Json]] = {
         "ttl_s": {"minimum": 1, "maximum": TTL_MAX_S},
     },
 }
-_ANSWERED = (SliceStatus, DrainStatus, RotationStatus, EndpointSet, PingResult, Node, Gateway, Attachment, TunnelHealth)
+_ANSWERED = (SliceStatus, DrainStatus, RotationStatus, EndpointSet, PingResult, Node, Gateway, Attachment)
+_MEASURED = (TunnelHealth, TunnelHistory)
 _DECLARED = (Slice, Cluster, Membership, Export, Ping, Drain, Rotation, JoinTokenSpec)
 METADATA: Json = {
     "type": "object",
@@ -145,7 +147,7 @@ PROBLEM: Json = {
 def component_schemas() -> Json:
     """All schemas under `#/components/schemas`."""
     schemas: Json = {"Metadata": METADATA, "Problem": PROBLEM}
-    for type_ in (*_DECLARED, *_ANSWERED):
+    for type_ in (*_DECLARED, *_ANSWERED, *_MEASURED):
         made = adapter(type_).json_schema(ref_template="#/components/schemas/{model}", mode="validation")
         schemas |= made.get("$defs", {})
     return {name: _refine(name, schema) for name, schema in sorted(schemas.items())}

@@ -27,6 +27,7 @@ RESOURCES: Mapping[str, str] = {
     "gateways": "slicegateways",
     "attachments": "sliceattachments",
     "tunnels": "slicetunnels",
+    "tunnel-history": "slicetunnels",
     "pings": "slicepings",
     "drains": "slicedrains",
     "rotations": "slicerotations",

@@ -11,6 +11,7 @@ from slicer.model.attachments import TunnelHealth
 from slicer.model.clusters import Gateway, Node
 from slicer.model.slices import Slice, SliceState
 from slicer.model.topology import ClusterLink, SliceTopology
+from slicer.plan.history import way_of
 from slicer.plan.linking import is_of_slice
 
 STAR = Slice(
@@ -50,3 +51,9 @@ def test_tunnels_are_those_by_which_its_packets_may_go() -> None:
     assert not is_of_slice(tunnel("b", "c"), STATE)
     assert not is_of_slice(tunnel("a", "d"), STATE)
     assert not is_of_slice(tunnel("a", "b", tunnel_set=0), STATE)
+
+
+def test_a_tunnels_past_is_of_the_slices_of_the_tunnel() -> None:
+    """A way between two clusters is judged as a tunnel between them."""
+    for one in (tunnel("a", "b"), tunnel("b", "c"), tunnel("a", "b", tunnel_set=0)):
+        assert is_of_slice(way_of(one), STATE) == is_of_slice(one, STATE)

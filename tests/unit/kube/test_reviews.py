@@ -10,6 +10,7 @@ import yaml
 
 from slicer.model.errors import DeniedError
 from slicer_controller.api.collections import COLLECTIONS, REPORTED
+from slicer_controller.api.history import HISTORY
 from slicer_controller.kube.reviews import RESOURCES, Reviewer, User
 from tests.unit.kube.fake_api import FakeApi
 
@@ -43,9 +44,10 @@ def granted(role: str) -> dict[str, set[str]]:
 
 
 def test_every_collection_has_a_resource() -> None:
-    """Also those that have no kind; none is left to a name that no role has."""
-    assert RESOURCES.keys() == DECLARED.keys() | REPORTED.keys() | {"join-tokens"}
-    assert len(set(RESOURCES.values())) == len(RESOURCES)
+    """Also those that have no kind; none is left to a name that no role has. A tunnel's past is its tunnel's."""
+    assert RESOURCES.keys() == DECLARED.keys() | REPORTED.keys() | {"join-tokens", HISTORY}
+    assert RESOURCES[HISTORY] == RESOURCES["tunnels"]
+    assert len(set(RESOURCES.values())) == len(RESOURCES) - 1
 
 
 def test_the_shipped_roles_speak_of_every_collection() -> None:
