@@ -34,10 +34,11 @@ def history_kind(since_s: float) -> Kind:
         plural="histories",
         singular="history",
         collection="tunnel-history",
-        identity=("cluster", "node", "remote_cluster", "remote_node", "tunnel_set", "index"),
+        identity=("cluster", "node", "remote_cluster", "remote_node", "tunnel_set", "index", "lane"),
         columns=(
             *(Column(title=title, cell=cell) for title, cell in cells),
             Column(title="INDEX", cell=col.spec("index"), wide=True),
+            Column(title="LANE", cell=col.spec("lane"), wide=True),
         ),
     )
 

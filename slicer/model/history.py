@@ -15,12 +15,14 @@ class TunnelWay:
     remote_node: str
     tunnel_set: int
     index: int
+    lane: int = 0
+    """Of several tunnels beside each other; 0 for the first."""
 
     @property
     def name(self) -> str:
         """The fields in this order, joined by `/`."""
         ends = (self.cluster, self.node, self.remote_cluster, self.remote_node)
-        return "/".join((*ends, str(self.tunnel_set), str(self.index)))
+        return "/".join((*ends, *map(str, (self.tunnel_set, self.index, self.lane))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ from slicer.model.history import TunnelHistory, TunnelMinute, TunnelWay
 
 MINUTE_S = 60
 MINUTES_MAX = 180
-WAYS_MAX = 10_000
-"""Of more ways those are kept that were sampled last: 50 MB, whatever is reported."""
+WAYS_MAX = 5_000
+"""Of more ways those are kept that were sampled last: 40 MB, whatever is reported."""
 SAMPLES_MAX = 12
 """Of one minute: twice what there should be; a clock that stands still makes no more."""
 _ROW = Struct("<qiiiii")
@@ -67,6 +67,7 @@ def minutes_of(history: History, way: TunnelWay) -> TunnelHistory:
         remote_node=way.remote_node,
         tunnel_set=way.tunnel_set,
         index=way.index,
+        lane=way.lane,
         minutes=minutes,
     )
 
@@ -80,6 +81,7 @@ def way_of(tunnel: TunnelHealth) -> TunnelWay:
         remote_node=tunnel.remote_node,
         tunnel_set=tunnel.tunnel_set,
         index=tunnel.index,
+        lane=tunnel.lane,
     )
 
 

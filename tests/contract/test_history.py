@@ -19,6 +19,7 @@ from slicer.model.errors import InvalidError, UnauthenticatedError
 from slicer_controller import history
 from slicer_controller.running import Controller
 from tests.contract.conftest import WAIT_S, free_port
+from tests.unit.cli.hub import until
 
 START = 1_800_000_000
 MINUTES = 5
@@ -46,8 +47,7 @@ class Life:
             cluster="", cidrs=(), identity=None, clock=lambda: float(self.now_s),
         )  # fmt: skip
         running = asyncio.create_task(self.controller.run())
-        while not self.controller._server.started:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(until, lambda: self.controller._server.started)
         try:
             found = await asyncio.to_thread(do, self)
         finally:
@@ -75,18 +75,12 @@ class Life:
 
 def report_minutes(life: Life) -> list[dict[str, Any]]:
     """As cluster a, one report a minute, each until it was sampled; then what the hub shows."""
-    waiting = asyncio.new_event_loop()
     with http_client(life.join()) as client:
         for number in range(MINUTES):
             life.now_s = START + 60 * number
             seen = replace(TUNNEL, rtt_us=400 + number)
             ask(client, "PUT", "/v1/reports/cluster", json={"documents": encode_documents({key_of(seen): seen})})
-            for _ in range(WAIT_S * 100):
-                if life.has_sampled(seen.rtt_us):
-                    break
-                waiting.run_until_complete(asyncio.sleep(0.01))
-            assert life.has_sampled(seen.rtt_us)
-    waiting.close()
+            until(lambda wanted=seen.rtt_us: life.has_sampled(wanted))
     return shown(life)
 
 
@@ -122,7 +116,7 @@ def test_hub_and_member_show_what_an_agent_reports(plane: Any) -> None:
                     break
             (found,) = api.list("tunnel-history", cluster="a")
 
-            assert found["metadata"]["name"] == "a/a-n1/b/b-n1/0/0"
+            assert found["metadata"]["name"] == "a/a-n1/b/b-n1/0/0/0"
             assert found["spec"]["minutes"][-1]["rtt_p99_us"] == 900
             assert api.list("tunnel-history", cluster="b") == []
             with pytest.raises(InvalidError, match="no such parameter"):

@@ -29,7 +29,7 @@ class Histories:
     async def on_collection(self, request: Request) -> Response:
         """GET on `/v1/tunnel-history`, with `?slice=` and `?cluster=`."""
         query = parse_query(request, ("limit", "continue", "slice", "cluster"))
-        state, history = self._context.state, self._context.history.look()
+        state, history = self._context.state, await self._context.history.look()
         of_slice = state.documents.get(f"slice/{query.slice}")
         ways = {way.name: way for way in history.lines if matches(way, query, of_slice)}
         page, following = page_of(ways, query)

@@ -124,7 +124,7 @@ def test_what_tells_tunnels_apart_tells_ways_apart() -> None:
             told.add(name)
         assert (key_of(other) == key_of(base)) or name in {*told, "generation"}, name
 
-    assert told >= {"cluster", "node", "remote_cluster", "remote_node", "tunnel_set", "index"}
+    assert told >= {"cluster", "node", "remote_cluster", "remote_node", "tunnel_set", "index", "lane"}
     assert "generation" not in told
 
 
@@ -194,7 +194,7 @@ def test_of_too_many_ways_those_stay_that_are_there(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("figure", [-(1 << 70), -1, 1 << 31, 1 << 70])
 def test_a_figure_beyond_all_sense_ends_nothing(figure: int) -> None:
     """What a report says is its author's word: it is cut to what a minute can hold, and the rest goes on."""
-    mad = {name: figure for name in ("rtt_us", "rtt_p99_us", "loss_percent", "jitter_us")}
+    mad = dict.fromkeys(("rtt_us", "rtt_p99_us", "loss_percent", "jitter_us"), figure)
     found = minutes(folded((0, tunnel(**mad)), (60, tunnel(rtt_us=5))))
 
     assert found[0].rtt_us == max(0, min(figure, (1 << 31) - 1))
@@ -241,7 +241,7 @@ def test_the_controller_keeps_what_members_report(hub: Hub) -> None:
     run_for(hub, 600, lambda after_s: reported(hub, tunnel(rx_bytes=after_s, rtt_us=after_s)))
     ((name, found),) = listed(hub).items()
 
-    assert name == "a/a-n1/b/b-n1/0/0"
+    assert name == "a/a-n1/b/b-n1/0/0/0"
     assert [minute["start_s"] for minute in found][:10] == [START + n * 60 for n in range(10)]
     assert found[1] == {
         "start_s": START + 60, "up_percent": 100, "rtt_us": 80, "rtt_p99_us": 900, "loss_percent": 0, "jitter_us": 50,
@@ -251,7 +251,7 @@ def test_the_controller_keeps_what_members_report(hub: Hub) -> None:
 def test_an_answer_has_the_present_and_keeps_nothing_of_it(hub: Hub) -> None:
     """However often one asks, the minutes weigh the controller's own samples only."""
     reported(hub, tunnel())
-    assert [minute["rtt_us"] for minute in listed(hub)["a/a-n1/b/b-n1/0/0"]] == [400]
+    assert [minute["rtt_us"] for minute in listed(hub)["a/a-n1/b/b-n1/0/0/0"]] == [400]
     reported(hub)
 
     assert listed(hub) == {}
@@ -280,7 +280,7 @@ def test_a_node_that_went_is_not_up_because_its_member_goes_on(hub: Hub) -> None
 
     tell(0)
     run_for(hub, 300, tell)
-    found = {name.rpartition("/")[2]: [m["start_s"] - START for m in minutes] for name, minutes in listed(hub).items()}
+    found = {name.split("/")[5]: [m["start_s"] - START for m in minutes] for name, minutes in listed(hub).items()}
 
     assert found == {"0": [0], "1": [0, 60, 120, 180, 240, 300], "2": [0, 60, 120, 180, 240, 300]}
     assert SILENT_S < 60 - SAMPLE_S
@@ -291,11 +291,11 @@ def test_a_failed_sample_is_one_sample_less(hub: Hub, monkeypatch: pytest.Monkey
     reported(hub, tunnel())
     real, calls = hub.context.history.take, []
 
-    def take() -> None:
+    async def take() -> None:
         calls.append(None)
         if len(calls) == 1:
             raise RuntimeError("a mistake")
-        real()
+        await real()
 
     monkeypatch.setattr(hub.context.history, "take", take)
     run_for(hub, 40, lambda _: None)
@@ -313,7 +313,7 @@ def test_slice_and_cluster_leave_what_belongs_there(hub: Hub) -> None:
     there, other = tunnel(**back), {"remote_cluster": "c", "remote_node": "c-n1"}
     reported(hub, tunnel(), tunnel(**other))
     reported(hub, there, cluster="b")
-    names = ["a/a-n1/b/b-n1/0/0", "a/a-n1/c/c-n1/0/0", "b/b-n1/a/a-n1/0/0"]
+    names = ["a/a-n1/b/b-n1/0/0/0", "a/a-n1/c/c-n1/0/0/0", "b/b-n1/a/a-n1/0/0/0"]
 
     assert list(listed(hub)) == names
     assert list(listed(hub, "?slice=red")) == [names[0], names[2]]
@@ -332,7 +332,7 @@ def test_the_list_comes_in_pages(hub: Hub) -> None:
         token = f"&continue={answer['next']}"
 
     assert answer["next"] is None
-    assert names == [f"a/a-n1/b/b-n1/0/{n}" for n in range(5)]
+    assert names == [f"a/a-n1/b/b-n1/0/{n}/0" for n in range(5)]
 
 
 @pytest.mark.parametrize("query", ["since=1", "watch=true", "hours=3", "slice=a&slice=b", "limit=0", "continue=x"])
