@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from tests.unit.cli.reports import healthy, two_clusters
 from tests.unit.cli.samples import NOW, Resource, resource
 
 HOUR_S = 3600.0
+UNEXPLAINED = {"SET", "INDEX", "LANE"}
+"""Columns that are those of `get tunnels`."""
 
 
 def minute(ago: int, p99: int | None = 1000, **figures: Any) -> dict[str, Any]:
@@ -45,6 +48,22 @@ a/a-n1  b/b-n1  0    4        0.40 ms     8.00 ms    17 %        1       ·▁�
 b/b-n1  a/a-n1  0    1        -           -          -           0       ·····
 """
     )
+
+
+def test_the_guide_shows_the_table_that_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same titles, each with its line below; pictures are made of the characters that there are."""
+    guide = (Path(__file__).parents[3] / "docs/guide/monitoring.md").read_text()
+    _, _, example = guide.partition("$ slicectl history")
+    (titles, *rows) = example.partition("```")[0].splitlines()[1:]
+    print_resources(history_kind(600), [way(minute(0))], Format.TABLE, NOW)
+
+    assert titles.split() == capsys.readouterr().out.splitlines()[0].split()
+    assert all(
+        f"`{column.title}`" in example for column in history_kind(600).columns if column.title not in UNEXPLAINED
+    )
+    assert len(rows) == 4
+    assert {len(row.split()[-1]) for row in rows} == {10}
+    assert {sign for row in rows for sign in row.split()[-1]} <= {*BLOCKS, UNKNOWN, DOWN}
 
 
 @pytest.mark.parametrize(
