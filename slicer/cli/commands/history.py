@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from slicer.cli import options
+from slicer.cli.commands.showing import in_cluster
 from slicer.cli.connection import connected
 from slicer.cli.minutes import history_kind, latest
 from slicer.cli.output import Format, note, print_resources
@@ -30,12 +31,12 @@ def history(
     since_s = parse_duration("--since", since)
     if since_s <= 0:
         raise InvalidError(f"--since {since!r} is no time at all")
-    asked = {name: value for name, value in (("slice", slice_name), ("cluster", cluster)) if value is not None}
     kind = history_kind(since_s)
     with connected(ctx) as api:
-        found = api.list(kind.collection, **asked)
+        found = api.list(kind.collection, **({} if slice_name is None else {"slice": slice_name}))
     now = time.time()
-    shown = latest(found, now, since_s)
+    # As in `get tunnels`: both ends are of the cluster's tunnels; the hub's filter knows the end that reports.
+    shown = latest([one for one in found if cluster is None or in_cluster(one, cluster)], now, since_s)
     if not shown:
         note(f"nothing is known of the last {format_age(since_s)}: the hub keeps three hours, and forgets at its end")
     if shown or output not in {None, Format.TABLE, Format.WIDE}:

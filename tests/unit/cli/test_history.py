@@ -61,7 +61,7 @@ def test_the_guide_shows_the_table_that_there_is(capsys: pytest.CaptureFixture[s
     assert all(
         f"`{column.title}`" in example for column in history_kind(600).columns if column.title not in UNEXPLAINED
     )
-    assert len(rows) == 4
+    assert len(rows) == 8
     assert {len(row.split()[-1]) for row in rows} == {10}
     assert {sign for row in rows for sign in row.split()[-1]} <= {*BLOCKS, UNKNOWN, DOWN}
 
@@ -119,7 +119,7 @@ def test_the_hub_shows_what_was(hub: Hub) -> None:
     a.report(*healthy("a", "b", seen("a", "b", **good)))
     b.report(*healthy("b", "a", seen("b", "a", up=False, loss_percent=100)))
     head, *rows = hub.good("history").splitlines()
-    (only,) = json.loads(hub.good("history", "--slice", "red", "-c", "a", "-o", "json"))["items"]
+    only, _ = json.loads(hub.good("history", "--slice", "red", "-c", "a", "-o", "json"))["items"]
 
     assert " ".join(head.split()) == "FROM TO SET MINUTES ROUND TRIP WORST P99 WORST LOSS NOT UP P99"
     assert [row.split()[:2] for row in rows] == [["a/a-n1", "b/b-n1"], ["b/b-n1", "a/a-n1"]]
@@ -130,7 +130,10 @@ def test_the_hub_shows_what_was(hub: Hub) -> None:
         "loss_percent": 2, "jitter_us": 60,
     }  # fmt: skip
     assert abs(only["spec"]["minutes"][-1]["start_s"] - time.time()) < HOUR_S
-    assert hub.good("history", "-o", "name", "-c", "b") == "history/b/b-n1/a/a-n1/0/0/0\n"
+    names = "history/a/a-n1/b/b-n1/0/0/0\nhistory/b/b-n1/a/a-n1/0/0/0\n"
+    assert [hub.good("history", "-o", "name", "-c", cluster) for cluster in ("a", "b", "c")] == [names, names, ""]
+    hub.good("create-slice", "near", "--prefix", "10.99.0.0/16", "--clusters", "a")
+    assert hub.good("history", "--slice", "near", "-o", "name") == ""
 
 
 def test_no_history_is_said(hub: Hub) -> None:
